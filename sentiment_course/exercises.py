@@ -5,15 +5,14 @@
 # %% auto #0
 __all__ = ['NOT_WRITTEN', 'difference', 'show', 'Verdict', 'Exercise']
 
-# %% ../nbs/a5-exercises.ipynb #1c09096d
+# %% ../nbs/a5-exercises.ipynb #69c23a7f
 import copy
-import inspect
 import numbers
 from dataclasses import dataclass
 
 import numpy as np
 
-# %% ../nbs/a5-exercises.ipynb #346635de
+# %% ../nbs/a5-exercises.ipynb #0d67c430
 def difference(
     given,  # what the learner's function returned
     expected,  # what it should have returned
@@ -28,13 +27,13 @@ def difference(
     if isinstance(expected, (tuple, list)) and not _is_numeric(expected):
         if not isinstance(given, (tuple, list)) or len(given) != len(expected):
             return f"you gave {show(given)}, expected {len(expected)} values: {show(expected)}"
-        parts = (difference(g, e, tolerance) for g, e in zip(given, expected))
+        parts = (difference(g, e, tolerance) for g, e in zip(given, expected, strict=True))
         return next((f"value {i + 1}: {text}" for i, text in enumerate(parts) if text), "")
     if _is_numeric(expected):
         return _numeric_difference(given, np.asarray(expected), tolerance)
     return "" if given == expected else f"you gave {show(given)}, expected {show(expected)}"
 
-# %% ../nbs/a5-exercises.ipynb #a2991346
+# %% ../nbs/a5-exercises.ipynb #0db8e733
 def _is_numeric(value):
     "Whether `value` is a number or an array of numbers of one shape."
     if isinstance(value, (bool, numbers.Number, np.ndarray, np.generic)):
@@ -72,13 +71,14 @@ def show(
     text = " ".join(text.split())
     return text if len(text) <= width else text[: width - 1] + "…"
 
-# %% ../nbs/a5-exercises.ipynb #ecc8da41
+# %% ../nbs/a5-exercises.ipynb #d390ffad
 NOT_WRITTEN = "returns nothing yet"
 
 
 @dataclass(frozen=True)
 class Verdict:
     "What a checker found: `passed`, and the sentence that a notebook shows."
+
     passed: bool  # whether every input gave the expected answer
     message: str  # one sentence
 
@@ -88,7 +88,7 @@ class Verdict:
     def __repr__(self):
         return ("✓ " if self.passed else "✗ ") + self.message
 
-# %% ../nbs/a5-exercises.ipynb #7804d5e8
+# %% ../nbs/a5-exercises.ipynb #4884c23b
 class Exercise:
     "A checker of one function. Call it with the function that the learner wrote."
 
