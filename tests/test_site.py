@@ -1,0 +1,268 @@
+"""The tools that build the site: each check finds its defect, and a small project builds whole."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+TOOLS = Path(__file__).parent.parent / "tools"
+sys.path.insert(0, str(TOOLS))
+
+import build_readme  # noqa: E402
+import build_site  # noqa: E402
+import check_site  # noqa: E402
+import site_formulas  # noqa: E402
+import site_pages  # noqa: E402
+
+SETTINGS = build_site.Settings("https://github.com/me/it", "main", "https://me.github.io/it")
+PAGE = "<html><head><title>T</title>{head}</head><body><h1>T</h1>{body}</body></html>"
+
+
+def problems(folder, body="", head="", page=PAGE, **where):
+    """What the checks say of a site with one page beside `other.html`."""
+    (folder / "other.html").write_text(PAGE.format(head="", body='<p id="here">x</p>'))
+    (folder / "there.png").write_bytes(b"")
+    (folder / "page.html").write_text(page.format(head=head, body=body))
+    return [problem.what for problem in check_site.problems_of(folder, **where)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<a href="other.html">x</a>',
+        '<a href="other.html#here">x</a>',
+        '<a id="top" href="#top">x</a>',
+        '<a href="https://example.org/gone">x</a>',
+        '<a href="mailto:a@b.c">x</a>',
+        '<img src="there.png" alt="">',
+        '<img src="data:image/png;base64,AA" alt="A plot">',
+        r"<pre><code>\frac and $$</code></pre>",
+    ],
+)
+def test_a_sound_page_has_no_problem(tmp_path, body):
+    assert problems(tmp_path, body) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('<a href="gone.html">x</a>', "link to gone.html: no such page"),
+        ('<a href="other.html#gone">x</a>', "link to other.html#gone: no such anchor"),
+        ('<a href="#gone">x</a>', "link to #gone: no such anchor"),
+        ('<img src="gone.png" alt="">', "loads gone.png, which is not there"),
+        ('<img src="there.png">', "1 images without alternative text"),
+        ('<img src="https://a.org/x.png" alt="">', "loads https://a.org/x.png from another site"),
+        ('<img srcset="//a.org/x.png 2x" alt="">', "loads //a.org/x.png from another site"),
+        ('<p style="fill: url(http://a.org/x)"></p>', "loads http://a.org/x from another site"),
+        ('<style>@import "https://a.org/x";</style>', "loads https://a.org/x from another site"),
+        ('<script src="https://a.org/x"></script>', "loads https://a.org/x from another site"),
+        ('<script>import("//a.org/x")</script>', "a script speaks of //a.org/x, another site"),
+        (r"<p>\frac{1}{2}</p>", r"\frac stands outside a formula"),
+    ],
+)  # fmt: skip
+def test_each_defect_of_a_page_is_found(tmp_path, body, expected):
+    assert problems(tmp_path, body) == [expected]
+
+
+def test_styles_and_fonts_from_elsewhere_are_found(tmp_path):
+    (tmp_path / "a.css").write_text("@font-face { src: url('https://a.org/f.woff2') }")
+    head = (
+        '<link rel="stylesheet" href="https://a.org/s.css"><link rel="canonical" href="https://x">'
+    )
+    assert problems(tmp_path, head=head) == [
+        "loads https://a.org/s.css from another site",
+        "loads https://a.org/f.woff2 from another site",
+    ]
+
+
+def test_a_page_without_a_title_is_found(tmp_path):
+    assert problems(tmp_path, page="<html><body>{head}{body}</body></html>") == ["has no title"]
+
+
+def test_links_to_the_published_site_and_the_repository_are_held_to_the_files(tmp_path):
+    body = (
+        '<a href="https://me.github.io/it/other.html">x</a>'
+        '<a href="https://me.github.io/it/gone.html">x</a>'
+        '<a href="https://github.com/me/it/blob/main/page.html#L3">x</a>'
+        '<a href="https://github.com/me/it/blob/main/gone.py">x</a>'
+    )
+    found = problems(
+        tmp_path, body, root=tmp_path, address=SETTINGS.address, source=SETTINGS.source("")
+    )
+    assert found == [
+        "link to /gone.html: no such page",
+        "link to gone.py in the repository: no such file",
+    ]
+
+
+def test_formulas_are_typeset_and_a_bad_one_is_named(tmp_path):
+    good = r'<span class="math inline">\(x &lt; y\)</span>'
+    bad = r'<span class="math display">\[\frac{1\]</span>'
+    (tmp_path / "page.html").write_text(good + bad)
+    count, found = site_formulas.typeset_pages(tmp_path)
+    text = (tmp_path / "page.html").read_text()
+    assert count == 2
+    assert "katex-mathml" in text and r"\(" not in text
+    assert [problem.page for problem in found] == ["page.html"]
+    assert r"'\\frac{1'" in found[0].what
+    assert (tmp_path / "site_libs/katex/fonts/KaTeX_Main-Regular.woff2").is_file()
+    assert not list(check_site.load_problems(  # nothing that the style loads is missing
+        tmp_path, tmp_path / "site_libs/katex/katex.min.css",
+        check_site.css_loads((tmp_path / "site_libs/katex/katex.min.css").read_text()),
+    ))  # fmt: skip
+
+
+def test_another_package_in_the_place_of_katex_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("SENTIMENT_COURSE_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        site_formulas, "npm_pack", lambda name, folder: Path(folder, site_formulas.KATEX).touch()
+    )
+    with pytest.raises(check_site.SiteError, match="another file"):
+        site_formulas.katex_package()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("02-losses.ipynb", "2"), ("10-bert.ipynb", "10"), ("a1-x.ipynb", "A1"), ("index.ipynb", "")],
+)
+def test_a_chapter_is_numbered_by_its_file(name, number):
+    assert site_pages.chapter_number(name) == number
+
+
+def test_a_plot_is_described_by_its_title():
+    plot = [{"data": {"image/png": ""}}]
+    described = site_pages.with_alt_text("ax.set_title('Loss by epoch')", plot)
+    assert described.startswith('#| fig-alt: "Plot: Loss by epoch"\n')
+    assert site_pages.with_alt_text("#| fig-alt: mine\nx", plot) == "#| fig-alt: mine\nx"
+    assert site_pages.with_alt_text("print(1)", [{"text": "1"}]) == "print(1)"
+
+
+README = r"""# Title
+
+See [losses](02-losses.ipynb#here), ![a figure](../images/a.png), [site](https://a.org),
+<img src="images/b.png"> and `[not](a.link)`.
+
+```text
+[neither](this.one)
+```
+
+[ref]: ../LICENSE
+"""
+
+
+def readme_project(folder):
+    """A folder with a front page of Markdown, of shown code and of hidden code."""
+    output = nbformat.v4.new_output("stream", text="42\n")
+    nb = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell(README),
+            nbformat.v4.new_code_cell("#| hide\nsecret()"),
+            nbformat.v4.new_code_cell("#| slow\nprint(42)", outputs=[output]),
+            nbformat.v4.new_code_cell("#| echo: false\nunseen()", outputs=[output]),
+        ]
+    )
+    (folder / "nbs").mkdir()
+    nbformat.write(nb, folder / "nbs" / "index.ipynb")
+    return folder
+
+
+def test_the_readme_is_the_front_page_with_links_from_the_root(tmp_path):
+    text = build_readme.readme(readme_project(tmp_path) / "nbs" / "index.ipynb")
+    assert "[losses](nbs/02-losses.ipynb#here), ![a figure](images/a.png)" in text
+    assert "[site](https://a.org)" in text and '<img src="nbs/images/b.png">' in text
+    assert "`[not](a.link)`" in text and "[neither](this.one)" in text
+    assert "[ref]: LICENSE" in text
+    assert "secret" not in text and "unseen" not in text and "slow" not in text
+    assert text.endswith("```python\nprint(42)\n```\n\n```text\n42\n```\n\n```text\n42\n```\n")
+
+
+def run(tool, folder, *options):
+    command = [sys.executable, str(TOOLS / tool), "--root", str(folder), *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_readme_out_of_step_is_told_in_one_line(tmp_path):
+    readme_project(tmp_path)
+    stale = run("build_readme.py", tmp_path, "--check")
+    assert stale.returncode == 1 and stale.stderr.count("\n") == 1
+    assert not (tmp_path / "README.md").exists()
+    assert run("build_readme.py", tmp_path).returncode == 0
+    assert run("build_readme.py", tmp_path, "--check").returncode == 0
+
+
+# ------------------------------------------------------------------ a small project, built whole
+
+SOLUTION = (
+    "<details><summary>Solution</summary>\n\n```python\n2 * x\n```\n\n**Why** $2$\n\n</details>"
+)
+CHAPTER = [
+    ("markdown", "# Doubling\n> Twice as much."),
+    ("code", "#| default_exp doubling"),
+    ("code", '#| exports\ndef double(x):\n    "Twice `x`."\n    return 2 * x'),
+    ("code", "#| slow\ndouble(3)"),
+    ("markdown", "See `double`, $2x$, ![plot](../images/plot.png) and [terms](../LICENSE)."),
+    ("markdown", SOLUTION),
+]
+
+
+def write_notebook(path, cells):
+    make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
+    nbformat.write(nbformat.v4.new_notebook(cells=[make[kind](text) for kind, text in cells]), path)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project of two pages, with this course's settings and style."""
+    root = TOOLS.parent
+    for folder in ("nbs", "images", "doubling"):
+        (tmp_path / folder).mkdir()
+    settings = (root / "settings.ini").read_text().replace("= sentiment_course", "= doubling")
+    (tmp_path / "settings.ini").write_text(settings)
+    (tmp_path / "LICENSE").touch()
+    (tmp_path / "images" / "plot.png").write_bytes(b"PNG")
+    for name in ("_quarto.yml", "styles.css"):
+        (tmp_path / "nbs" / name).write_text((root / "nbs" / name).read_text())
+    write_notebook(tmp_path / "nbs" / "index.ipynb", [("markdown", "# Course\n> All of it.")])
+    write_notebook(tmp_path / "nbs" / "02-doubling.ipynb", CHAPTER)
+    return tmp_path
+
+
+def test_a_small_project_builds_strictly(project):
+    done = run("build_site.py", project, "--strict")
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (project / "_docs" / "02-doubling.html").read_text()
+    assert '<h1 class="title">2 · Doubling</h1>' in page
+    assert "https://colab.research.google.com/github/" in page
+    assert 'id="double"' in page and page.count("def</span>") == 1  # not signature and source too
+    assert "#| slow" not in page and "katex-mathml" in page
+    assert 'src="images/plot.png"' in page and "blob/main/LICENSE" in page
+    solution = page[page.index("<details>") : page.index("</details>")]
+    assert 'class="sourceCode python"' in solution and "<strong>Why</strong>" in solution
+    assert (project / "_docs" / "images" / "plot.png").is_file()
+    words = json.loads((project / "_docs" / "search.json").read_text())
+    assert any("Twice" in entry["text"] for entry in words)
+
+
+def test_a_strict_build_with_a_defect_fails_and_keeps_the_old_site(project):
+    old = project / "_docs" / "old.html"
+    old.parent.mkdir()
+    old.touch()
+    defects = [("markdown", "[x](gone.md) $\\frac$")]
+    write_notebook(project / "nbs" / "02-doubling.ipynb", CHAPTER + defects)
+    done = run("build_site.py", project, "--strict")
+    assert done.returncode == 1 and old.exists()
+    assert "02-doubling.html: link to gone.html: no such page" in done.stdout
+    assert "02-doubling.html: formula '\\\\frac'" in done.stdout
+    assert done.stderr.strip().splitlines()[-1].startswith("build_site: 2 problems")
+
+
+def test_a_cell_that_fails_is_named(project):
+    broken = CHAPTER + [("code", "#| exports\nimport no_such_module\ndef triple(x): return 3 * x")]
+    write_notebook(project / "nbs" / "02-doubling.ipynb", broken)
+    done = run("build_site.py", project)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "no_such_module" in done.stderr and "Doubling" in done.stderr
