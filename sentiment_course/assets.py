@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REVIEW_FILES', 'ASSETS', 'Asset', 'AssetError', 'home', 'sha256', 'damage', 'pip_download', 'reason', 'Bar',
-           'size_of', 'unpack', 'members', 'known', 'swap', 'fetch', 'asset_path']
+           'size_of', 'unpack', 'members', 'known', 'swap', 'sweep', 'fetch', 'asset_path']
 
 # %% ../nbs/a1-assets.ipynb #827e8edc
 import contextlib
@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
 import zipfile
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -119,8 +120,11 @@ def damage(
         path = folder / Path(name).name
         if not path.is_file():
             return f"{path.name} is missing"
-        if sha256(path) != expected:
-            return f"{path.name} is not the file that was pinned"
+        try:
+            if sha256(path) != expected:
+                return f"{path.name} is not the file that was pinned"
+        except OSError as error:
+            return f"{path.name} cannot be read ({error.strerror})"
     return ""
 
 # %% ../nbs/a1-assets.ipynb #45f0d14a
@@ -229,8 +233,19 @@ def swap(ready, target, old):
     try:
         ready.rename(target)
     except OSError:
-        if not target.is_dir():  # otherwise another process has just put the same files there
-            raise
+        if target.is_dir():  # another process has just put the same files there
+            return
+        if old.exists():
+            old.rename(target)
+        raise
+
+
+def sweep(name):
+    "Remove what a fetch of `name` that was killed more than a day ago left behind."
+    for left in home().glob(f".{name}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 86400:
+                shutil.rmtree(left)
 
 # %% ../nbs/a1-assets.ipynb #ed84e644
 def fetch(
@@ -243,6 +258,7 @@ def fetch(
     asset, target = known(name), home() / name
     try:
         home().mkdir(parents=True, exist_ok=True)
+        sweep(name)
         with tempfile.TemporaryDirectory(dir=home(), prefix=f".{name}-") as temporary:
             download, ready = Path(temporary, "download"), Path(temporary, "ready")
             download.mkdir()
