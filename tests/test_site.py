@@ -203,6 +203,7 @@ CHAPTER = [
     ("markdown", "# Doubling\n> Twice as much."),
     ("code", "#| default_exp doubling"),
     ("code", '#| exports\ndef double(x):\n    "Twice `x`."\n    return 2 * x'),
+    ("code", "#| exports\ndef one():\n    return 1\n\n\ndef two():\n    return double(one())"),
     ("code", "#| slow\ndouble(3)"),
     ("markdown", "See `double`, $2x$, ![plot](../images/plot.png) and [terms](../LICENSE)."),
     ("markdown", SOLUTION),
@@ -237,7 +238,9 @@ def test_a_small_project_builds_strictly(project):
     page = (project / "_docs" / "02-doubling.html").read_text()
     assert '<h1 class="title">2 · Doubling</h1>' in page
     assert "https://colab.research.google.com/github/" in page
-    assert 'id="double"' in page and page.count("def</span>") == 1  # not signature and source too
+    assert page.count("def</span>") == 3  # the source, and not its signature too
+    source = page.index("one</span>():")
+    assert page.index('id="double"') < page.index('id="one"') < page.index('id="two"') < source
     assert "#| slow" not in page and "katex-mathml" in page
     assert 'src="images/plot.png"' in page and "blob/main/LICENSE" in page
     solution = page[page.index("<details>") : page.index("</details>")]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import time
+from itertools import takewhile
 
 import nbdev.serve
 import yaml
@@ -143,8 +144,12 @@ def name_symbols(cells):
         name = symbol_of(cell)
         if name:
             tidy_symbol(cell, name in shown)
-        if ordered and name and name in defined_by(ordered[-1]):
-            ordered.insert(-1, cell)  # a cell that defines several: all their names come before it
+        names = defined_by(ordered[-1]) if ordered else []
+        if name in names:
+            # A cell that defines several: nbdev puts the last before it, the others after it, from
+            # the last to the first. Each goes before those that are there.
+            before = takewhile(lambda c, names=names: symbol_of(c) in names, ordered[-2::-1])
+            ordered.insert(len(ordered) - 1 - len(list(before)), cell)
         else:
             ordered.append(cell)
     for cell in cells:
