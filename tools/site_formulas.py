@@ -43,7 +43,7 @@ process.stdout.write(JSON.stringify(formulas.map(typeset)));
 def cache_folder():
     """Where downloads of the course are kept, the same folder as for its other assets."""
     home = os.environ.get("SENTIMENT_COURSE_HOME")
-    return Path(home or platformdirs.user_cache_dir("sentiment-course")).expanduser()
+    return Path(home or platformdirs.user_cache_path("sentiment_course")).expanduser()
 
 
 def intact(package):
@@ -75,7 +75,17 @@ def npm_pack(name, folder):
     # Trust the certificates that pip and git trust: Node's own list does not know a proxy's.
     environment = os.environ | {"NODE_USE_SYSTEM_CA": "1"}
     done = npm(
-        ["pack", name, "--loglevel=error", "--fetch-retries=1", "--pack-destination", folder],
+        [
+            "pack",
+            name,
+            "--loglevel=error",
+            "--fetch-retries=1",
+            "--update-notifier=false",
+            "--cache",
+            f"{folder}/npm",
+            "--pack-destination",
+            folder,
+        ],
         return_completed_process=True,
         capture_output=True,
         text=True,
@@ -83,7 +93,10 @@ def npm_pack(name, folder):
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it gives no reason"]
-        raise SiteError(f"npm cannot fetch {name}, and it is not in {cache_folder()}: {lines[0]}")
+        raise SiteError(
+            f"{name} is not in {cache_folder()} and cannot be fetched ({lines[0]}): "
+            "connect to the network, once"
+        )
 
 
 def install_katex(site):
