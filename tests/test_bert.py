@@ -1,0 +1,300 @@
+"""The classifier: trains, chooses its epoch, resumes, saves, and refuses bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+
+from sentiment_course.doctor import quiet
+from sentiment_course.reviews import load_reviews, split_reviews
+
+with quiet():
+    from sentiment_course.bert import (
+        BertClassifier,
+        WarmupDecay,
+        build_network,
+        hold_out,
+        is_best,
+        logits_of,
+        stopped,
+    )
+    from sentiment_course.encoders import keras, load_encoder, pad
+
+QUICK = {"epochs": 1, "max_length": 16, "precision": "float32", "verbose": False}
+
+
+@pytest.fixture(scope="module")
+def reviews():
+    train, _ = split_reviews(load_reviews("movies"))
+    return train.sample(64, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(reviews):
+    return BertClassifier(**QUICK).fit(reviews.text, reviews.label)
+
+
+def test_head_only_learns_and_leaves_the_encoder(reviews):
+    classifier = BertClassifier(trainable="head", **QUICK).fit(reviews.text, reviews.label)
+    before = load_encoder("minilm").model.get_weights()
+    after = classifier.encoder_.model.get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert classifier.score(reviews.text, reviews.label) > 0.7
+
+
+def test_head_equals_logistic_regression(reviews):
+    from sklearn.linear_model import LogisticRegression
+
+    classifier = BertClassifier(trainable="head", **QUICK).fit(reviews.text, reviews.label)
+    pooled = keras.Model(classifier.network_.inputs, classifier.network_.get_layer("head").input)
+    tokens = classifier.encoder_.tokenize(list(reviews.text), 16)
+    vectors = logits_of(pooled, tokens)
+    peer = LogisticRegression(max_iter=1000).fit(vectors, reviews.label)
+    assert np.allclose(
+        classifier.predict_proba(reviews.text), peer.predict_proba(vectors), atol=1e-4
+    )
+
+
+def test_fine_tuning_learns(reviews):
+    classifier = BertClassifier(**QUICK | {"epochs": 4, "validation_split": 0})
+    classifier.fit(reviews.text, reviews.label)
+    assert classifier.history_.loss.iloc[-1] < 0.8 * classifier.history_.loss.iloc[0]
+    assert classifier.score(reviews.text, reviews.label) > 0.8
+
+
+def test_same_seed_same_result(reviews, fitted):
+    again = BertClassifier(**QUICK).fit(reviews.text, reviews.label)
+    other = BertClassifier(**QUICK | {"seed": 1}).fit(reviews.text, reviews.label)
+    ours = fitted.predict_proba(reviews.text)
+    assert np.allclose(ours, again.predict_proba(reviews.text), atol=1e-5)
+    assert not np.allclose(ours, other.predict_proba(reviews.text), atol=1e-5)
+
+
+def test_probabilities_do_not_depend_on_neighbours_or_order(fitted, reviews):
+    texts = list(reviews.text[:9]) + ["Good."]
+    together = fitted.predict_proba(texts)
+    assert np.allclose(together.sum(axis=1), 1)
+    assert np.allclose(together[::-1], fitted.predict_proba(texts[::-1]), atol=1e-5)
+    alone = np.vstack([fitted.predict_proba([t]) for t in texts])
+    assert np.allclose(together, alone, atol=1e-5)
+
+
+def test_nothing_to_predict(fitted):
+    assert fitted.predict_proba([]).shape == (0, 2)
+    assert len(fitted.predict([])) == 0
+
+
+def test_long_and_blank_texts_are_predicted(fitted):
+    assert fitted.predict_proba(["word " * 20_000, "", "好看"]).shape == (3, 2)
+
+
+def test_save_and_load(fitted, reviews, tmp_path):
+    fitted.save(tmp_path / "deep" / "model")
+    again = BertClassifier.load(tmp_path / "deep" / "model")
+    assert np.array_equal(fitted.predict_proba(reviews.text), again.predict_proba(reviews.text))
+    assert list(again.classes_) == ["negative", "positive"]
+    assert again.get_params()["max_length"] == 16
+    fitted.save(tmp_path / "deep" / "model")  # an earlier classifier is replaced
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["model"]
+
+
+def test_other_folders_are_not_replaced(fitted, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="is no classifier"):
+        fitted.save(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_unusable_models_are_refused(fitted, tmp_path):
+    with pytest.raises(ValueError, match="no saved classifier"):
+        BertClassifier.load(tmp_path / "nowhere")
+    fitted.save(tmp_path / "model")
+    head = tmp_path / "model" / "head.safetensors"
+    good = head.read_bytes()
+    head.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"damaged \(head.safetensors\)"):
+        BertClassifier.load(tmp_path / "model")
+    head.write_bytes(good)
+    (tmp_path / "model" / "vocab.txt").unlink()
+    with pytest.raises(ValueError, match=r"damaged \(vocab.txt\)"):
+        BertClassifier.load(tmp_path / "model")
+    (tmp_path / "model" / "classifier.json").write_text('{"classes": []}')
+    with pytest.raises(ValueError, match="damaged"):
+        BertClassifier.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [True, False, True], [1.5, 2.5, 1.5]])
+def test_labels_of_any_type_survive(reviews, tmp_path, labels):
+    labels = (labels * 22)[:64]
+    classifier = BertClassifier(trainable="head", **QUICK).fit(reviews.text, labels)
+    classifier.save(tmp_path / "model")
+    again = BertClassifier.load(tmp_path / "model")
+    assert again.classes_.tolist() == sorted(set(labels))
+    assert set(again.predict(reviews.text).tolist()) <= set(labels)
+
+
+def test_three_classes_fine_tuned(reviews):
+    labels = (["bad", "fine", "good"] * 22)[:64]
+    classifier = BertClassifier(**QUICK).fit(reviews.text, labels)
+    assert classifier.predict_proba(reviews.text[:5]).shape == (5, 3)
+
+
+def test_scikit_learn_can_clone_and_validate(reviews):
+    classifier = BertClassifier(trainable="head", **QUICK)
+    assert clone(classifier).get_params() == classifier.get_params()
+    scores = cross_val_score(classifier, reviews.text, reviews.label, cv=2)
+    assert scores.shape == (2,) and not np.isnan(scores).any()
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "said"),
+    [
+        (["a", "b"], ["x", "x"], "only 'x'"),
+        (["a", "b", "c"], ["x", "x", "y"], "one example"),
+        (["a", "b"], ["x", 1], "mix"),
+        (["a", None], ["x", "y"], r"texts\[1\]"),
+        (["a", float("nan")], ["x", "y"], r"texts\[1\]"),
+        ("a text", ["x"], "not a single text"),
+        (["a"], ["x", "y"], "1 texts but 2 labels"),
+        ([], [], "no label"),
+    ],
+)
+def test_bad_training_data(texts, labels, said):
+    with pytest.raises(ValueError, match=said):
+        BertClassifier(**QUICK).fit(texts, labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("trainable", "some"), ("epochs", 0), ("epochs", 1.5), ("batch_size", 0), ("max_length", 2),
+     ("learning_rate", 0), ("validation_split", 1), ("precision", "int8")],
+)  # fmt: skip
+def test_bad_parameters_are_named(reviews, name, value):
+    with pytest.raises(ValueError, match=name):
+        BertClassifier(**{name: value}).fit(reviews.text, reviews.label)
+
+
+def test_encoder_that_is_none(reviews, tmp_path):
+    with pytest.raises(ValueError, match="is no encoder"):
+        BertClassifier(encoder=str(tmp_path)).fit(reviews.text, reviews.label)
+
+
+def test_hold_out_takes_a_share_of_each_class():
+    ids = np.array([0] * 50 + [1] * 20 + [2] * 2)
+    train, aside = hold_out(ids, 0.1, seed=3)
+    assert sorted([*train, *aside]) == list(range(72))
+    assert np.bincount(ids[aside], minlength=3).tolist() == [5, 2, 0]
+    assert len(hold_out(ids, 0)[1]) == 0
+
+
+def test_best_epoch_and_early_stop():
+    def history(*losses):
+        return [{"epoch": i + 1, "validation_loss": x} for i, x in enumerate(losses)]
+
+    assert is_best(history(0.5, 0.4)) and not is_best(history(0.4, 0.5))
+    assert stopped(history(0.4, 0.5, 0.6)) and not stopped(history(0.4, 0.6, 0.5))
+    assert not stopped(history(0.4, 0.5)) and is_best([{"epoch": 1}, {"epoch": 2}])
+
+
+def test_best_epoch_is_kept(reviews):
+    """With a rate that destroys the network after the first epoch, an early epoch is kept."""
+    wild = BertClassifier(**QUICK | {"epochs": 3, "learning_rate": 3e-3, "validation_split": 0.25})
+    wild.fit(reviews.text, reviews.label)
+    _, aside = hold_out((reviews.label == "positive").to_numpy().astype(int), 0.25, 0)
+    held = reviews.iloc[aside]
+    probabilities = wild.predict_proba(held.text)
+    truth = (held.label == "positive").astype(int)
+    loss = -np.log(probabilities[np.arange(len(held)), truth]).mean()
+    assert loss == pytest.approx(wild.history_.validation_loss.min(), abs=1e-3)
+
+
+def test_warmup_then_decay():
+    rates = np.array([float(WarmupDecay(1.0, 50)(s)) for s in range(50)])
+    assert rates.argmax() in (4, 5) and 0 < rates[-1] < 0.05 and rates[0] == pytest.approx(0.2)
+    assert float(WarmupDecay(1.0, 1)(0)) == pytest.approx(1.0)
+
+
+def test_no_decay_on_biases_and_norms():
+    from sentiment_course.bert import compile_network
+
+    network = build_network(load_encoder("minilm").model, 2)
+    compile_network(network, 10, 1e-4, "float32")
+    decayed = {
+        v.path.rsplit("/", 1)[-1]
+        for v in network.trainable_variables
+        if network.optimizer._use_weight_decay(v)
+    }
+    assert decayed == {"kernel", "embeddings"}
+
+
+def test_float16_scales_its_loss(reviews):
+    classifier = BertClassifier(**QUICK | {"precision": "float16"})
+    classifier.fit(reviews.text, reviews.label)
+    assert isinstance(classifier.network_.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert np.isfinite(classifier.predict_proba(reviews.text)).all()
+
+
+def test_precisions_agree(fitted, reviews, tmp_path):
+    fitted.save(tmp_path / "model")
+    note = json.loads((tmp_path / "model" / "classifier.json").read_text())
+    note["parameters"]["precision"] = "bfloat16"
+    (tmp_path / "model" / "classifier.json").write_text(json.dumps(note))
+    half = BertClassifier.load(tmp_path / "model")
+    assert np.allclose(
+        fitted.predict_proba(reviews.text), half.predict_proba(reviews.text), atol=3e-2
+    )
+
+
+def test_checkpoint_of_another_training_is_refused(reviews, tmp_path):
+    settings = QUICK | {"checkpoint_dir": str(tmp_path)}
+    BertClassifier(**settings).fit(reviews.text, reviews.label)
+    with pytest.raises(ValueError, match="other texts or settings"):
+        BertClassifier(**settings | {"seed": 5}).fit(reviews.text, reviews.label)
+
+
+TRAIN = """
+import sys
+from sentiment_course.bert import BertClassifier
+from sentiment_course.encoders import keras
+from sentiment_course.reviews import load_reviews
+import numpy as np
+reviews = load_reviews("movies").sample(96, random_state=0)
+classifier = BertClassifier(epochs=3, batch_size=8, max_length=16, precision="float32",
+                            checkpoint_dir=sys.argv[1], verbose=False)
+classifier.fit(reviews.text, reviews.label)
+np.save(sys.argv[2], np.concatenate([w.ravel() for w in classifier.network_.get_weights()]))
+"""
+
+
+def test_killed_training_ends_where_it_would_have_ended(tmp_path):
+    def start(folder, result):
+        command = [sys.executable, "-c", TRAIN, str(tmp_path / folder), str(tmp_path / result)]
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    killed = start("killed", "never.npy")
+    checkpoint = tmp_path / "killed" / "training.safetensors"
+    while not checkpoint.is_file():
+        assert killed.poll() is None, "the training ended before its first checkpoint"
+        time.sleep(0.05)
+    time.sleep(0.3)  # into the second epoch
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "never.npy").exists()
+    assert start("killed", "resumed.npy").wait() == 0
+    assert start("whole", "whole.npy").wait() == 0
+    resumed, whole = np.load(tmp_path / "resumed.npy"), np.load(tmp_path / "whole.npy")
+    assert np.abs(resumed - whole).max() <= 1e-5
+
+
+def test_pad_keeps_the_order_of_a_batch(fitted):
+    tokens = fitted.encoder_.tokenize(["one two three", "one"], 16)
+    ids, mask = pad(tokens)
+    assert ids[1, : len(tokens[1])].tolist() == tokens[1].tolist()
+    assert mask.sum(axis=1).tolist() == [len(t) for t in tokens]

@@ -1,0 +1,175 @@
+"""The Keras encoder: equal to an independent BERT, harmless padding, clear refusals."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from sentiment_course.assets import asset_path
+from sentiment_course.doctor import quiet
+from sentiment_course.reviews import SOURCES, load_ratings
+
+with quiet():
+    from sentiment_course.encoders import (
+        build_encoder,
+        fill,
+        load_encoder,
+        pad,
+        published_names,
+        save_encoder,
+        seeded,
+    )
+
+TINY = {
+    "vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 16, "max_position_embeddings": 16, "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_encoder("minilm", dropout=0)
+
+
+@pytest.fixture(scope="module")
+def sentences():
+    """Two hundred real texts of mixed length, fifty from each source."""
+    return [t for s in SOURCES for t in load_ratings(s).text.sample(50, random_state=0)]
+
+
+def test_equals_an_independent_bert(encoder, sentences):
+    torch = pytest.importorskip("torch", reason="the peer needs `pip install torch`")
+    from transformers import BertModel
+
+    peer = BertModel.from_pretrained(asset_path("minilm"), add_pooling_layer=False).eval()
+    tokens = encoder.tokenize(sentences)
+    for start in range(0, len(tokens), 50):
+        ids, mask = pad(tokens[start : start + 50])
+        ours = encoder.model.predict_on_batch([ids, mask])
+        with torch.no_grad():
+            theirs = peer(torch.tensor(ids), torch.tensor(mask)).last_hidden_state.numpy()
+        assert np.abs(ours - theirs)[mask == 1].max() < 1e-4
+
+
+def test_tokens_equal_an_independent_tokenizer(encoder, sentences):
+    from transformers import BertTokenizer
+
+    vocabulary = (asset_path("minilm") / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    peer = BertTokenizer({word: i for i, word in enumerate(vocabulary) if word}, do_lower_case=True)
+    for text, ids in zip(sentences, encoder.tokenize(sentences), strict=True):
+        assert ids.tolist() == peer.encode(text, truncation=True, max_length=128)
+
+
+def test_padding_changes_nothing(encoder, sentences):
+    tokens = encoder.tokenize(sentences[:8])
+    together = encoder.model.predict_on_batch(pad(tokens))
+    for row, token in zip(together, tokens, strict=True):
+        alone = encoder.model.predict_on_batch(pad([token]))[0]
+        assert np.abs(alone - row[: len(alone)])[: len(token)].max() < 1e-4
+
+
+def test_pad_makes_a_multiple_of_eight():
+    ids, mask = pad([np.array([5, 6, 7]), np.arange(1, 10)])
+    assert ids.shape == mask.shape == (2, 16)
+    assert ids[0].tolist() == [5, 6, 7] + [0] * 13
+    assert mask.sum(axis=1).tolist() == [3, 9]
+
+
+def test_long_text_is_cut(encoder):
+    (ids,) = encoder.tokenize(["word " * 100_000], max_length=128)
+    assert len(ids) == 128 and ids[-1] == encoder.tokenizer.token_to_id("[SEP]")
+    (ids,) = encoder.tokenize(["x" * 100_000], max_length=1000)
+    assert len(ids) <= 512
+
+
+def test_blank_and_strange_texts_have_tokens(encoder):
+    for ids in encoder.tokenize(["", "   ", "好看", "\U0001f600", "a\u0301"]):
+        assert ids[0] == encoder.tokenizer.token_to_id("[CLS]") and len(ids) >= 2
+
+
+def test_saved_encoder_loads_the_same(encoder, tmp_path, sentences):
+    save_encoder(encoder, tmp_path)
+    again = load_encoder(tmp_path, dropout=0)
+    batch = pad(encoder.tokenize(sentences[:4]))
+    for ours, theirs in zip(encoder.model.get_weights(), again.model.get_weights(), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert np.allclose(
+        encoder.model.predict_on_batch(batch), again.model.predict_on_batch(batch), atol=1e-5
+    )
+    assert [t.tolist() for t in again.tokenize(sentences)] == [
+        t.tolist() for t in encoder.tokenize(sentences)
+    ]
+
+
+def test_cased_vocabulary_keeps_case(tmp_path):
+    for name in ("config.json", "vocab.txt", "model.safetensors"):
+        shutil.copy(asset_path("minilm") / name, tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    cased = load_encoder(tmp_path)
+    (upper,), (lower,) = cased.tokenize(["Film"]), cased.tokenize(["film"])
+    assert not cased.lowercase and upper.tolist() != lower.tolist()
+
+
+def test_seed_decides_the_weights_and_leaves_python_alone():
+    import random
+
+    random.seed(7)
+    state = random.getstate()
+    first, second, other = (build_encoder(TINY, seed=s).get_weights() for s in (1, 1, 2))
+    assert random.getstate() == state
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not np.array_equal(first[0], other[0])
+    with pytest.raises(KeyError), seeded(1):
+        raise KeyError
+    assert random.getstate() == state
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "model.safetensors"])
+def test_missing_file_is_named(tmp_path, name):
+    for other in {"config.json", "vocab.txt", "model.safetensors"} - {name}:
+        (tmp_path / other).write_text("{}")
+    with pytest.raises(ValueError, match=f"it has no {name}"):
+        load_encoder(tmp_path)
+
+
+def folder_with(tmp_path, config):
+    for name in ("vocab.txt", "model.safetensors"):
+        (tmp_path / name).write_bytes((asset_path("minilm") / name).read_bytes())
+    text = config if isinstance(config, str) else json.dumps(config)
+    (tmp_path / "config.json").write_text(text)
+    return tmp_path
+
+
+def test_configs_that_are_no_bert_are_refused(tmp_path):
+    told = json.loads((asset_path("minilm") / "config.json").read_text())
+    for config, said in [
+        ("{", "not in JSON"),
+        ("[]", "not in JSON|lacks"),
+        ({"hidden_size": 4}, "lacks 'vocab_size'"),
+        (told | {"hidden_act": "relu"}, "'relu'"),
+        (told | {"hidden_size": 192}, "has the shape .* but config.json asks for"),
+        (told | {"num_hidden_layers": 7}, "lack 'encoder.layer.6"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            load_encoder(folder_with(tmp_path, config))
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    folder_with(tmp_path, (asset_path("minilm") / "config.json").read_text())
+    (tmp_path / "model.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_encoder(tmp_path)
+
+
+def test_fill_uses_every_published_array():
+    from safetensors.numpy import load_file
+
+    arrays = load_file(asset_path("minilm") / "model.safetensors")
+    unused = set(arrays) - set(published_names(6).values())
+    assert unused == {
+        "embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"
+    } & set(arrays)  # fmt: skip
+    with pytest.raises(ValueError, match="lack 'embeddings.word"):
+        fill(build_encoder(TINY), {}, 2)
