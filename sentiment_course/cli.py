@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['app', 'KINDS', 'ENDINGS', 'FEWEST', 'TOP', 'main', 'assets', 'doctor', 'fit', 'predict', 'evaluate', 'ladder']
 
-# %% ../nbs/a2-tools.ipynb #7a10b27b
+# %% ../nbs/a2-tools.ipynb #d417b85a
 import contextlib
+import csv
 import errno
 import hashlib
 import json
@@ -22,7 +23,7 @@ import typer
 
 from . import __version__
 
-# %% ../nbs/a2-tools.ipynb #a895f558
+# %% ../nbs/a2-tools.ipynb #c443c5b5
 app = typer.Typer(
     help="Train, use and judge classifiers of customer reviews.",
     add_completion=False,
@@ -42,7 +43,7 @@ def _note(text):
     "Say something beside the result."
     print(f"note: {text}", file=sys.stderr, flush=True)
 
-# %% ../nbs/a2-tools.ipynb #5fd84479
+# %% ../nbs/a2-tools.ipynb #d38e7ac4
 def main(
     arguments=None,  # list of str; without it, what was typed
 ):
@@ -67,7 +68,7 @@ def main(
 
 _STOPPED = "stopped; what was there before is as it was: type the same command again to go on"
 
-# %% ../nbs/a2-tools.ipynb #fcd8c31d
+# %% ../nbs/a2-tools.ipynb #4f8bca1a
 def _explain(error):
     "The exit code and the sentence for an exception."
     from sentiment_course.assets import AssetError
@@ -103,7 +104,7 @@ def _explain_system(error):
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror}: {advice.get(error.errno, 'check the path')}"
 
-# %% ../nbs/a2-tools.ipynb #f2c10ec3
+# %% ../nbs/a2-tools.ipynb #60ff5067
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
@@ -114,7 +115,7 @@ def _root(
     elif context.invoked_subcommand is None:
         print(context.get_help())
 
-# %% ../nbs/a2-tools.ipynb #863248d6
+# %% ../nbs/a2-tools.ipynb #d4ea6e69
 def _blank(value):
     "Whether a cell holds nothing."
     import pandas as pd
@@ -133,19 +134,14 @@ def _cells(table, column, name):
             raise ValueError(f"row {row} of {name}: {column} is {value!r} ({kind}), not text")
     return values
 
-# %% ../nbs/a2-tools.ipynb #89f9ddb0
+# %% ../nbs/a2-tools.ipynb #a56dd71a
 def _read(path, columns):
     "The table in the file at `path`, with a plain index."
     from sentiment_course.reviews import read_table
 
     table = read_table(path, columns)
-    default = list(table.index) == list(range(len(table)))
-    if not default and Path(path).suffix.lower() in (".csv", ".tsv"):
-        raise ValueError(
-            f"{Path(path).name} has rows with more values than its header has names: "
-            "put each text that holds a separator in double quotes"
-        )
-    return table if default else table.reset_index(drop=table.index.name is None)
+    named = table.index.name is not None and table.index.name not in table.columns
+    return table.reset_index(drop=not named)  # Parquet may come with an index
 
 
 def _read_labelled(path, text_column, label_column):
@@ -161,7 +157,7 @@ def _read_labelled(path, text_column, label_column):
         if t is None or v is None
     )  # fmt: skip
     if without:
-        parts = " and ".join(f"{n:,} without a {what}" for what, n in sorted(without.items()))
+        parts = ", ".join(f"{n:,} without a {what}" for what, n in sorted(without.items()))
         _note(f"rows of {name} left out: {parts}")
     rows = [p for p in zip(texts, labels, strict=True) if None not in p]
     if not rows:
@@ -170,7 +166,7 @@ def _read_labelled(path, text_column, label_column):
         {"text": [t for t, _ in rows], "label": pd.Series([v for _, v in rows], dtype=object)}
     )
 
-# %% ../nbs/a2-tools.ipynb #ba55881f
+# %% ../nbs/a2-tools.ipynb #5e09f008
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
@@ -192,7 +188,7 @@ def _check_out(path, force):
         raise ValueError(f"the folder {path.parent} is not yours to write to: choose another")
     _check_free(path, force)
 
-# %% ../nbs/a2-tools.ipynb #badb9839
+# %% ../nbs/a2-tools.ipynb #502ffbaa
 def _write_table(table, path, force=False):
     "Write `table` to `path` in one step, in the format that its ending names."
     path = path.resolve()
@@ -211,17 +207,25 @@ def _write(table, path, kind):
         table.to_parquet(path, index=False)
     elif kind == ".jsonl":
         with open(path, "w", encoding="utf-8") as file:
-            for record in table.to_dict("records"):
+            for record in table.astype(object).where(table.notna(), None).to_dict("records"):
                 file.write(json.dumps(record, ensure_ascii=False, default=_plain) + "\n")
     else:
-        table.to_csv(path, sep="\t" if kind == ".tsv" else ",", index=False, encoding="utf-8")
+        path.write_bytes(_as_csv(table, "\t" if kind == ".tsv" else ",").encode())
+
+
+def _as_csv(table, separator=","):
+    "The text of a CSV file."
+    told = {"sep": separator, "index": False, "lineterminator": "\n"}
+    text = table.to_csv(**told)
+    # pandas forgets to quote a cell with a carriage return, which ends a line for many programs.
+    return table.to_csv(**told, quoting=csv.QUOTE_NONNUMERIC) if "\r" in text else text
 
 
 def _plain(value):
     "A value that JSON does not know, as one that it does."
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
-# %% ../nbs/a2-tools.ipynb #c4ecd34a
+# %% ../nbs/a2-tools.ipynb #b0f6859e
 def _check_model_place(folder, force):
     "Raise where a model cannot be put into `folder`."
     if folder.exists() and not folder.is_dir():
@@ -246,7 +250,7 @@ def _put_model(classifier, folder, force):
     classifier.save(folder)
     shutil.rmtree(classifier.checkpoint_dir, ignore_errors=True)
 
-# %% ../nbs/a2-tools.ipynb #9f910b12
+# %% ../nbs/a2-tools.ipynb #b022c37d
 @app.command()
 def assets(
     names: Annotated[
@@ -265,7 +269,7 @@ def assets(
         size = sum((folder / Path(f).name).stat().st_size for f in ASSETS[name].files)
         print(f"{name:8} {size / 1e6:7.1f} MB  verified  {short_path(folder)}", flush=True)
 
-# %% ../nbs/a2-tools.ipynb #4ab5965f
+# %% ../nbs/a2-tools.ipynb #1d2a0100
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -288,7 +292,7 @@ def doctor(
     if bad:
         raise ValueError(f"{bad} {'thing' if bad == 1 else 'things'} to mend, marked BAD above")
 
-# %% ../nbs/a2-tools.ipynb #2a14da6a
+# %% ../nbs/a2-tools.ipynb #98f8af1b
 @app.command()
 def fit(
     data: Annotated[Path, typer.Option(help=f"Labelled reviews: {KINDS}.")],
@@ -320,7 +324,7 @@ def _bert():
 
     return BertClassifier
 
-# %% ../nbs/a2-tools.ipynb #408008e2
+# %% ../nbs/a2-tools.ipynb #48d687b7
 FEWEST = 5  # distinct texts of each label, so that a fifth of them is at least one
 
 
@@ -341,7 +345,7 @@ def _hold_out(reviews):
     print(f"{len(train):,} to train on, {len(test):,} held out to judge on", flush=True)
     return train, test
 
-# %% ../nbs/a2-tools.ipynb #6461bfcc
+# %% ../nbs/a2-tools.ipynb #8a0d314c
 def _judge(classifier, train, test):
     "Train `classifier` and two cheap ones on the same rows; print how they do on the others."
     import pandas as pd
@@ -350,14 +354,16 @@ def _judge(classifier, train, test):
         MajorityClassifier, TfidfClassifier, climb, format_ladder,
     )  # fmt: skip
 
-    rungs = {"majority": MajorityClassifier(), "TF-IDF": TfidfClassifier(), "BERT": classifier}
+    rungs = [
+        ("majority", MajorityClassifier()), ("TF-IDF", TfidfClassifier()), ("BERT", classifier)
+    ]  # fmt: skip
     print(format_ladder(climb(rungs, train, test)))
     if test["label"].nunique() <= 10:
         given = pd.Series(classifier.predict(list(test["text"])), name="predicted")
         table = pd.crosstab(test["label"].rename("true"), given)
         print(f"\nwhat the model says of each label:\n{table.to_string()}\n", flush=True)
 
-# %% ../nbs/a2-tools.ipynb #31b6b710
+# %% ../nbs/a2-tools.ipynb #01424656
 @app.command()
 def predict(
     reviews: Annotated[str, typer.Argument(help=f"{KINDS}; or - for lines on standard input.")],
@@ -379,9 +385,9 @@ def predict(
         _print_table(scored)
     else:
         _write_table(scored, out, force)
-        print(f"{len(scored):,} rows written to {out}", file=sys.stderr)
+        print(f"{out}: {len(scored):,} rows", file=sys.stderr)
 
-# %% ../nbs/a2-tools.ipynb #2be07aa8
+# %% ../nbs/a2-tools.ipynb #4af41fc4
 def _load(model):
     "The saved classifier in the folder `model`."
     if not model.is_dir():
@@ -410,14 +416,16 @@ def _print_table(table):
     "Write `table` to standard output as CSV in UTF-8."
     with contextlib.suppress(AttributeError, ValueError):  # a notebook has no such thing
         sys.stdout.reconfigure(encoding="utf-8", newline="")
-    sys.stdout.write(table.to_csv(index=False, lineterminator="\n"))
+    sys.stdout.write(_as_csv(table))
 
-# %% ../nbs/a2-tools.ipynb #ee4f5159
+# %% ../nbs/a2-tools.ipynb #7a346ccf
 def _add_answers(table, texts, classifier, name):
     "`table` with what `classifier` says of each text in two more columns."
     filled = [i for i, text in enumerate(texts) if text is not None]
     if len(filled) < len(texts):
-        _note(f"{len(texts) - len(filled):,} rows of {name} have no text: their cells stay empty")
+        _note(
+            f"rows of {name} without a text: {len(texts) - len(filled):,}; their cells stay empty"
+        )
     labels, probabilities = [None] * len(texts), [None] * len(texts)
     if filled:
         scores = classifier.predict_proba([texts[i] for i in filled])
@@ -437,7 +445,7 @@ def _unused(names, taken):
         names = [f"{name}_" for name in names]
     return names
 
-# %% ../nbs/a2-tools.ipynb #681330de
+# %% ../nbs/a2-tools.ipynb #e4a63cde
 @app.command()
 def evaluate(
     reviews: Annotated[Path, typer.Argument(help=f"Labelled reviews: {KINDS}.")],
@@ -465,7 +473,7 @@ def _share(part, whole):
     low, high = wilson_interval(part, whole)
     return f"{part / whole:.1%} (95 % interval {low:.1%} to {high:.1%})"
 
-# %% ../nbs/a2-tools.ipynb #b2edea02
+# %% ../nbs/a2-tools.ipynb #f4bb76fc
 def _known_labels(labels, classes, name):
     "The labels as the model writes them; a ValueError names those that it does not know."
     by_text = {str(c): _plain(c) for c in classes}
@@ -494,7 +502,7 @@ def _by_class(labels, given, classes):
     columns = {"precision": scores[0], "recall": scores[1], "reviews": scores[3]}
     return pd.DataFrame(columns, index=classes).round(3).to_string(na_rep="never")
 
-# %% ../nbs/a2-tools.ipynb #b9380ebe
+# %% ../nbs/a2-tools.ipynb #77972a3d
 @app.command()
 def ladder(
     out: Annotated[Path, typer.Option(help="Folder for results and model.")] = Path("models"),
@@ -512,7 +520,10 @@ def ladder(
         if not _is_done(rung, done, out):
             _announce(f"[{number}/{len(rungs)}] {rung}")
             classifier = make()
-            done[rung] = {**climb({rung: classifier}, train, test).iloc[0], "version": __version__}
+            done[rung] = {
+                **climb([(rung, classifier)], train, test).iloc[0],
+                "version": __version__,
+            }
             _write_table(_ladder_table(done, rungs), out / "ladder.csv", force=True)
             if rung == TOP:
                 _put_model(classifier, out / "reviews", force=True)
@@ -522,7 +533,7 @@ def ladder(
     _draw(table, out / "ladder.svg")
     print(f"\nthe best model is in {out / 'reviews'}")
 
-# %% ../nbs/a2-tools.ipynb #9843773e
+# %% ../nbs/a2-tools.ipynb #132389a2
 TOP = "MiniLM, fine-tuned"
 
 
@@ -545,7 +556,7 @@ def _announce(text):
     "Show how far it is."
     print(text, file=sys.stderr, flush=True)
 
-# %% ../nbs/a2-tools.ipynb #835c0024
+# %% ../nbs/a2-tools.ipynb #30712ac5
 def _read_ladder(out):
     "The results in `ladder.csv`, by rung; none where there are none, or none that can be read."
     import pandas as pd
