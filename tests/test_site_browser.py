@@ -116,7 +116,8 @@ def browser():
 @pytest.fixture
 def page(browser, address):
     """A page of a new browser profile; at the end, nothing may have gone wrong in it."""
-    context = browser.new_context(base_url=address, color_scheme="light")
+    # Without motion, a color is never caught half way.
+    context = browser.new_context(base_url=address, color_scheme="light", reduced_motion="reduce")
     wrong = []
 
     def only_here(route):
