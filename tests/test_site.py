@@ -185,6 +185,10 @@ def run(tool, folder, *options):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+def test_this_readme_is_in_step():
+    assert run("build_readme.py", TOOLS.parent, "--check").returncode == 0
+
+
 def test_a_readme_out_of_step_is_told_in_one_line(tmp_path):
     readme_project(tmp_path)
     stale = run("build_readme.py", tmp_path, "--check")

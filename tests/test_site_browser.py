@@ -118,6 +118,7 @@ def page(browser, address):
     """A page of a new browser profile; at the end, nothing may have gone wrong in it."""
     # Without motion, a color is never caught half way.
     context = browser.new_context(base_url=address, color_scheme="light", reduced_motion="reduce")
+    context.set_default_timeout(15_000)
     wrong = []
 
     def only_here(route):
