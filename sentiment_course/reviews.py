@@ -67,6 +67,8 @@ def clean_text(
     text: str,  # as it was written
 ) -> str:  # without HTML entities, control characters and runs of white space
     "Mend `text` without taking anything from what it says."
+    while (plain := html.unescape(text)) != text:  # some were escaped twice
+        text = plain
     visible = "".join(c if c.isprintable() else " " for c in html.unescape(text))
     return " ".join(visible.split())
 
@@ -95,11 +97,16 @@ def panel_agreement(
     seed: int = 0,  # of the random draws
     panels: int = 200,  # panels drawn for each text
 ) -> np.ndarray:  # one share in [0, 1] a text; a mean of zero counts half
-    "How often a panel drawn anew from a text's own raters gives its label the same sign."
+    """How often a panel drawn anew from a text's own raters gives its label the same sign.
+
+    Raises `ValueError` where a text has no rating.
+    """
     rng = np.random.default_rng(seed)
     shares = np.empty(len(ratings))
     for i, given in enumerate(ratings):
         given = np.asarray(given, dtype=float)
+        if not given.size:
+            raise ValueError(f"ratings[{i}] is empty")
         means = rng.choice(given, (panels, len(given))).mean(axis=1)
         shares[i] = 0.5 + 0.5 * np.mean(np.sign(means) * np.sign(given.mean()))
     return shares
@@ -111,6 +118,20 @@ def article_cleaning(
     "The cleaning step of the article, section 5.2."
     return re.sub(r"[^a-zA-Z0-9]", " ", text.lower())
 
+# %% ../nbs/06-reviews.ipynb #5f4926d9
+def _check_reviews(reviews):
+    "Raise a ValueError unless `reviews` is a table of texts and labels."
+    for column in ("text", "label"):
+        if column not in reviews:
+            there = ", ".join(map(str, reviews.columns))
+            raise ValueError(f"reviews has no column {column!r}; its columns are: {there}")
+    if reviews.empty:
+        raise ValueError("reviews has no rows")
+    odd = ~reviews["text"].map(lambda text: isinstance(text, str)) | reviews["label"].isna()
+    if odd.any():
+        text, label = reviews.loc[odd, ["text", "label"]].iloc[0]
+        raise ValueError(f"reviews has a row with the text {text!r} and the label {label!r}")
+
 # %% ../nbs/06-reviews.ipynb #65ba8020
 def split_reviews(
     reviews: pd.DataFrame,  # with the columns `text` and `label`
@@ -119,9 +140,10 @@ def split_reviews(
 ) -> tuple:  # (training rows, test rows), each in the order of `reviews`
     """Hold out a stratified share of the distinct texts.
 
-    Texts that differ only in case or white space count as the same. Raises `ValueError` where a
-    label has fewer than two distinct texts.
+    Texts that differ only in case or white space count as the same. Raises `ValueError` for a
+    column or value that is missing, or a label with fewer than two distinct texts.
     """
+    _check_reviews(reviews)
     key = reviews["text"].map(lambda text: " ".join(text.casefold().split()))
     distinct = reviews.assign(key=key).drop_duplicates("key")
     counts = distinct["label"].value_counts()
@@ -148,7 +170,9 @@ def bucket_batches(
     rng: np.random.Generator | None = None,  # shuffles; without it, shortest first
     stretch: int = 50,  # batches sorted together
 ) -> list:  # of index arrays, each at most `batch_size` long; every index once
-    "Cut the texts into batches of like length."
+    "Cut the texts into batches of like length. Raises `ValueError` for a `batch_size` below 1."
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     lengths = np.asarray(lengths)
     order = rng.permutation(len(lengths)) if rng else np.arange(len(lengths))
     size = batch_size * stretch if rng else max(len(lengths), 1)
@@ -178,18 +202,60 @@ def _decoded(path):
             f"or convert it, for example with `iconv -f GB18030 -t UTF-8`"
         ) from None
 
+# %% ../nbs/06-reviews.ipynb #23220434
+def _json_lines(path):
+    "One row for each line of the file that is not blank, its values as they are."
+    rows = []
+    for number, line in enumerate(_decoded(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path.name}, line {number} is not JSON: {error.msg}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path.name}, line {number} is not an object in braces")
+        rows.append(row)
+    return pd.DataFrame(rows, dtype=object)
 
+# %% ../nbs/06-reviews.ipynb #08f70fb2
+def _separated(path, separator):
+    "The rows of a CSV or TSV file, or a ValueError for a row with more values than the header."
+    where = ""
+    try:
+        text = io.StringIO(_decoded(path))
+        table = pd.read_csv(text, sep=separator, dtype=str, keep_default_na=False)
+        if isinstance(table.index, pd.RangeIndex):  # else surplus values were taken for row names
+            return table
+    except pd.errors.ParserError as error:
+        surplus = re.search(r"Expected \d+ fields( in line \d+)", str(error))
+        if not surplus:
+            raise
+        where = surplus[1]
+    raise ValueError(f"{path.name} has more values than columns{where}: "
+                     "put a text that holds the separator in quotes")  # fmt: skip
+
+# %% ../nbs/06-reviews.ipynb #8e0a9499
 def _parse(path):
     "The table in the file at `path`, by the ending of its name."
     kind = path.suffix.lower()
     if kind == ".parquet":
-        return pd.read_parquet(path)
+        try:
+            return pd.read_parquet(path)
+        except (ValueError, OSError):
+            raise ValueError(f"{path.name} is not a Parquet file, or it is damaged") from None
     if kind == ".jsonl":
-        return pd.read_json(io.StringIO(_decoded(path)), lines=True, dtype=False)
+        return _json_lines(path)
     if kind not in (".csv", ".tsv"):
         raise ValueError(f"{path.name} should end in .csv, .tsv, .jsonl or .parquet")
-    separator = "\t" if kind == ".tsv" else ","
-    return pd.read_csv(io.StringIO(_decoded(path)), sep=separator, dtype=str, keep_default_na=False)
+    return _separated(path, "\t" if kind == ".tsv" else ",")
+
+
+def _no_column(path, column, table):
+    "The sentence for a column that is not in `table`."
+    there = ", ".join(map(str, table.columns))
+    hint = "; is it divided by semicolons? Save it with commas" if ";" in there else ""
+    return f"{path.name} has no column {column!r}; its columns are: {there}{hint}"
 
 # %% ../nbs/06-reviews.ipynb #419568c7
 def read_table(
@@ -211,8 +277,7 @@ def read_table(
         raise ValueError(" ".join(told.split())) from None
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        there = ", ".join(map(str, table.columns))
-        raise ValueError(f"{path.name} has no column {missing[0]!r}; its columns are: {there}")
+        raise ValueError(_no_column(path, missing[0], table))
     if table.empty:
         raise ValueError(f"{path.name} has a header but no rows")
     return table
@@ -222,9 +287,7 @@ def check_texts(
     texts,  # any sequence of str
 ) -> list:  # of str
     "The texts as a list; raises `ValueError` naming the first that is not text."
-    if isinstance(texts, (str, bytes)):
-        raise ValueError("texts must be a list of texts, not a single text: put it in a list")
-    texts = list(texts)
+    texts = _listed(texts, "texts")
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"texts[{i}] is {text!r} ({type(text).__name__}), not text")
@@ -236,23 +299,48 @@ def check_training(
     labels,  # one label a text, of one type
 ) -> tuple:  # (list of str, array of labels)
     "Texts and labels fit to train on; raises `ValueError` that says what is wrong with them."
-    texts, labels = check_texts(texts), list(labels)
+    texts, labels = check_texts(texts), _listed(labels, "labels")
     if len(texts) != len(labels):
         raise ValueError(f"there are {len(texts)} texts but {len(labels)} labels")
     _check_labels(labels)
     return texts, np.asarray(labels)
 
 # %% ../nbs/06-reviews.ipynb #1f7b963c
+def _listed(values, name):
+    "`values` as a list; a ValueError where it is a single text, a table or no sequence."
+    if isinstance(values, (str, bytes)):
+        raise ValueError(f"{name} must be a list, not a single text: put it in a list")
+    if isinstance(values, (dict, pd.DataFrame)) or not hasattr(values, "__iter__"):
+        raise ValueError(
+            f"{name} must be a list, a Series or an array, not {type(values).__name__}"
+        )
+    return list(values)
+
+
+def _is_missing(label):
+    "Whether `label` is None, NaN (which differs from itself), NA or a blank text."
+    if isinstance(label, str):
+        return not label.strip()
+    return label is None or label is pd.NA or label != label
+
+
+def _kind(label):
+    "The type of `label`, with NumPy's numbers counted as Python's."
+    kinds = {str: str, bool: bool, np.bool_: bool, float: float, np.floating: float,
+             int: int, np.integer: int}  # fmt: skip
+    return next((kind for t, kind in kinds.items() if isinstance(label, t)), type(label))
+
+# %% ../nbs/06-reviews.ipynb #fb6b31a3
 def _check_labels(labels):
     "Raise a ValueError unless the labels are of one type, none missing, two classes, two of each."
     for i, label in enumerate(labels):
-        if label is None or label != label:  # NaN differs from itself
+        if isinstance(label, (list, tuple, dict, set, np.ndarray)):
+            raise ValueError(f"labels[{i}] is {label!r}: a text has one label, a single value")
+        if _is_missing(label):
             raise ValueError(f"labels[{i}] is missing: leave that row out or label it")
-    kinds = {str if isinstance(v, str) else float if isinstance(v, (float, np.floating)) else int
-             if isinstance(v, (int, np.integer)) else type(v) for v in labels}  # fmt: skip
+    kinds = sorted({_kind(label).__name__ for label in labels})
     if len(kinds) > 1:
-        names = " and ".join(sorted(k.__name__ for k in kinds))
-        raise ValueError(f"labels mix {names}: make them all one type")
+        raise ValueError(f"labels mix {' and '.join(kinds)}: make them all one type")
     classes, counts = np.unique(np.asarray(labels), return_counts=True)
     if len(classes) < 2:
         found = f"only {str(classes[0])!r}" if len(classes) else "no label at all"
@@ -292,6 +380,8 @@ check_leaked = Exercise(
     cases=[(["a"], ["b"]), (["a"], ["a"]), (["Good film"], ["good  FILM "]), (_TEXTS, _TEXTS),
            (["a", "a"], ["a", "A"])],
 )  # fmt: skip
+
+# %% ../nbs/06-reviews.ipynb #c0cf85f8
 check_padding_share = Exercise(
     expected=lambda lengths, batch_size: (
         1 - sum(lengths) / sum(max(b) * len(b) for b in (

@@ -1,0 +1,55 @@
+# make course   set up, climb the ladder, save the best classifier, build the site
+# make test     everything that must hold before a change is merged
+# make lab      JupyterLab on the notebooks
+# make docs     build the site into _docs;  make serve  shows it
+# make clean    remove what can be made again (not the downloads in your cache folder)
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+.PHONY: course test lab docs serve clean
+
+course: .venv/.installed-docs
+	@$(BIN)/sentiment-course assets
+	@$(BIN)/sentiment-course ladder --out models
+	@echo "The best classifier, on sentences that it has never seen:"
+	@printf '%s\n' "The battery died after two days." "I would buy it again tomorrow." \
+		"Not bad at all for the price." "The plot is thin, but you leave the cinema smiling." \
+		| $(BIN)/sentiment-course predict --model models/reviews -
+	@$(BIN)/python tools/build_site.py
+	@echo
+	@echo "classifier   models/reviews       sentiment-course predict --model models/reviews your.csv"
+	@echo "ladder       models/ladder.csv    models/ladder.svg"
+	@echo "site         _docs                make serve"
+	@echo "notebooks    nbs                  make lab"
+	@echo "The command is in $(BIN): run 'source $(BIN)/activate' first."
+
+test: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/sentiment-course assets
+	$(BIN)/nbdev_test --n_workers 2
+	$(BIN)/pytest tests
+
+lab: .venv/.installed-dev
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3
+	cd nbs && ../$(BIN)/jupyter lab
+
+docs: .venv/.installed-docs
+	$(BIN)/python tools/build_site.py
+
+serve: docs
+	$(BIN)/python tools/serve_site.py
+
+clean:
+	rm -rf _docs _proc models build dist *.egg-info .venv .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Installed once; again when a requirement changes.
+.venv/.installed-%: settings.ini setup.py constraints.txt
+	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
+		f'Python 3.11 or newer is needed, this is {v.major}.{v.minor}: make PYTHON=python3.12 $*')"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -c constraints.txt -e '.[$*]'
+	@touch $@
