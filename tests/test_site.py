@@ -135,10 +135,31 @@ def test_a_chapter_is_numbered_by_its_file(name, number):
 
 def test_a_plot_is_described_by_its_title():
     plot = [{"data": {"image/png": ""}}]
-    described = site_pages.with_alt_text("ax.set_title('Loss by epoch')", plot)
-    assert described.startswith('#| fig-alt: "Plot: Loss by epoch"\n')
+    for code in ("ax.set_title('Loss by epoch')", "ax.set(ylabel='nats', title='Loss by epoch')"):
+        described = site_pages.with_alt_text(code, plot)
+        assert described.startswith('#| fig-alt: "Plot: Loss by epoch"\n')
     assert site_pages.with_alt_text("#| fig-alt: mine\nx", plot) == "#| fig-alt: mine\nx"
     assert site_pages.with_alt_text("print(1)", [{"text": "1"}]) == "print(1)"
+
+
+def test_names_lead_to_the_pages_beside_not_to_the_published_ones():
+    text = "[`f`](https://me.github.io/it/02-losses.html#f), [x](https://a.org/other.html#f)"
+    output = {"data": {"text/markdown": ["*As* ", "[`f`](https://b.org/02-losses.html#f)"]}}
+    cells = [
+        {"cell_type": "markdown", "source": text},
+        {"cell_type": "code", "source": "", "outputs": [output, {"text": "1"}]},
+    ]
+    site_pages.keep_links_here(cells, ["02-losses"])
+    assert cells[0]["source"] == "[`f`](02-losses.html#f), [x](https://a.org/other.html#f)"
+    assert output["data"]["text/markdown"] == "*As* [`f`](02-losses.html#f)"
+
+
+def test_a_shown_function_keeps_its_name_and_link_alone():
+    doc = '---\n\n[source](https://a.org/x.py#L3){style="float"}\n\n### f\n\n```python\n\ndef f(\n'
+    cell = {"outputs": [{"data": {"text/markdown": [doc]}}]}
+    site_pages.tidy_symbol(cell, name_only=True)
+    text = cell["outputs"][0]["data"]["text/markdown"]
+    assert text == '[source](https://a.org/x.py#L3){style="float"}\n\n### f {.symbol}\n'
 
 
 README = r"""# Title

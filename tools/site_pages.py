@@ -14,15 +14,20 @@ from build_readme import map_links, source_of
 from check_site import SiteError
 from nbdev.processors import FilterDefaults, exec_show_docs
 
+# What nbdev's show_doc writes: a rule, a link to the source, the name, the signature, the text.
+SYMBOL = re.compile(r"(?:---\s+)?(\[source\]\(.*?\)(?:\{.*?\})?\s+)?(#+ .+)\n")
+BLANKS = re.compile(r"\n{2,}(?=def|class|\n*```)")
+FOLD = re.compile(r'#\| code-fold: show\n#\| code-summary: "Exported source"\n')
+
+# nbdev links a name to the page of the published site that documents it.
+OWN_PAGE = r"\]\(https?://[^)\s]+/((?:{})\.html)"
+
 
 def fingerprint(root):
     """What pages depend on beside their own notebook: the names to link, and which pages exist."""
     names = sorted(path.name for path in (root / "nbs").glob("*.ipynb"))
     index = [path.read_bytes() for path in sorted(root.glob("*/_modidx.py"))]
     return hashlib.sha256("\n".join(names).encode() + b"".join(index)).hexdigest()
-
-
-FOLD = re.compile(r'#\| code-fold: show\n#\| code-summary: "Exported source"\n')
 
 
 class RunExports(exec_show_docs):
@@ -81,6 +86,7 @@ def stage_pages(root, settings):
 def adapt(cells, page, root, settings):
     """Number a chapter, link it to Colab and its source, describe plots, follow links out."""
     cells[:] = name_symbols(cells)
+    keep_links_here(cells, [other.stem for other in page.parent.glob("*-*.ipynb")])
     for cell in cells:
         source = source_of(cell["source"])
         if cell["cell_type"] == "markdown":
@@ -92,6 +98,18 @@ def adapt(cells, page, root, settings):
         cells[0]["source"] = front_matter(cells[0]["source"], page.name)
         if chapter_number(page.name):
             cells.insert(1, {"cell_type": "markdown", "source": actions(page.name, settings)})
+
+
+def keep_links_here(cells, pages):
+    """Point nbdev's links to the published `pages` at the pages beside this one."""
+    own = re.compile(OWN_PAGE.format("|".join(pages)))
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = own.sub(r"](\1", source_of(cell["source"]))
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "text/markdown" in data:
+                data["text/markdown"] = own.sub(r"](\1", source_of(data["text/markdown"]))
 
 
 def chapter_number(name):
@@ -161,14 +179,10 @@ def tidy_symbol(cell, name_only):
     """Mark the heading that nbdev wrote for a symbol, and drop what is not wanted after it."""
     for output in cell["outputs"]:
         text = source_of(output["data"].get("text/markdown", ""))
-        match = re.match(r"(?:---\s+)?(#+ .+)\n", text)
-        if match:
-            rest = (
-                ""
-                if name_only
-                else re.sub(r"\n{2,}(?=def|class|\n*```)", "\n", text[match.end() :])
-            )
-            output["data"]["text/markdown"] = f"{match[1]} {{.symbol}}\n{rest}"
+        if match := SYMBOL.match(text):
+            link, heading = match[1] or "", match[2]
+            rest = "" if name_only else BLANKS.sub("\n", text[match.end() :])
+            output["data"]["text/markdown"] = f"{link}{heading} {{.symbol}}\n{rest}"
 
 
 def link_out(target, is_image, stage, root, settings):
@@ -189,6 +203,6 @@ def with_alt_text(source, outputs):
     draws = any("image/png" in output.get("data", {}) for output in outputs)
     if not draws or re.search(r"^#\s*\|\s*fig-alt:", source, re.M):
         return source
-    titles = re.findall(r"title\(\s*f?[\"']([^\"'{}]+)[\"']", source)
+    titles = re.findall(r"(?<!legend\()title\s*[=(]\s*f?[\"']([^\"'{}]+)[\"']", source)
     text = "Plot: " + "; ".join(titles) if titles else "Plot drawn by this cell’s code"
     return f"#| fig-alt: {json.dumps(text, ensure_ascii=False)}\n{source}"
