@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TESTED', 'NEEDED', 'quiet', 'best_precision', 'cpu_flags', 'gpus', 'Finding', 'short_path', 'check_environment']
 
-# %% ../nbs/a2-doctor.ipynb #3d6490d6
+# %% ../nbs/a2-doctor.ipynb #2977cd45
 import contextlib
 import json
 import os
@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 
 from .assets import ASSETS, damage, home
 
-# %% ../nbs/a2-doctor.ipynb #69661975
+# %% ../nbs/a2-doctor.ipynb #fe800d66
 @contextlib.contextmanager
 def quiet():
     """Hide what libraries write to file descriptor 2; write it out if an exception escapes.
@@ -50,7 +50,7 @@ def quiet():
         else:
             _restore(saved)
 
-# %% ../nbs/a2-doctor.ipynb #58a32d9a
+# %% ../nbs/a2-doctor.ipynb #249438c3
 def _flush():
     "Write out what Python still holds for its error output, where it has one."
     with contextlib.suppress(Exception):
@@ -63,7 +63,7 @@ def _restore(saved):
     os.dup2(saved, 2)
     os.close(saved)
 
-# %% ../nbs/a2-doctor.ipynb #16ac9071
+# %% ../nbs/a2-doctor.ipynb #40636562
 def best_precision() -> str:  # "bfloat16", "float16" or "float32"
     "The precision that this machine trains fastest in."
     capabilities = [capability for _, capability in gpus()]
@@ -82,7 +82,7 @@ def cpu_flags() -> set:  # empty where the system does not tell
         (set(line.split(":")[1].split()) for line in lines if line.startswith("flags")), set()
     )
 
-# %% ../nbs/a2-doctor.ipynb #56f5a54f
+# %% ../nbs/a2-doctor.ipynb #57d2490e
 def gpus() -> list:  # of (name, compute capability as a pair of integers)
     "The NVIDIA cards that TensorFlow sees where it is loaded, or that `nvidia-smi` lists."
     if hasattr(tensorflow := sys.modules.get("tensorflow"), "config"):
@@ -101,7 +101,7 @@ def gpus() -> list:  # of (name, compute capability as a pair of integers)
     except (OSError, ValueError, subprocess.TimeoutExpired):  # no driver, or a tool too old
         return []
 
-# %% ../nbs/a2-doctor.ipynb #b1d3eedd
+# %% ../nbs/a2-doctor.ipynb #142bca4c
 @dataclass(frozen=True)
 class Finding:
     "One thing the doctor looked at."
@@ -111,7 +111,7 @@ class Finding:
     ok: bool = True  # whether the course works with it
     advice: str = ""  # the command that mends it
 
-# %% ../nbs/a2-doctor.ipynb #cded6d91
+# %% ../nbs/a2-doctor.ipynb #04590c4f
 TESTED = {
     "numpy": "2.4.6",
     "pandas": "3.1.1",
@@ -125,7 +125,7 @@ TESTED = {
     "vaderSentiment": "3.3.2",
 }
 
-# %% ../nbs/a2-doctor.ipynb #85d22058
+# %% ../nbs/a2-doctor.ipynb #3369fdb8
 def _package(name, tested):
     "A finding on the installed version of one package."
     wanted = _wanted().get(name.lower(), Requirement(name))
@@ -161,7 +161,7 @@ def short_path(path):
     path, own = Path(path), Path.home()
     return f"~/{path.relative_to(own)}" if path.is_relative_to(own) else str(path)
 
-# %% ../nbs/a2-doctor.ipynb #f1991f94
+# %% ../nbs/a2-doctor.ipynb #def0cf3e
 def _course():
     "A finding on the installed course itself."
     try:
@@ -189,7 +189,7 @@ def _system():
     yield Finding("GPU", cards or "none (the course needs none)")
     yield Finding("precision", best_precision())
 
-# %% ../nbs/a2-doctor.ipynb #ba14b21f
+# %% ../nbs/a2-doctor.ipynb #475b8512
 def _memory():
     "A finding on the memory of the machine."
     if (size := _memory_size()) is None:
@@ -228,7 +228,7 @@ def _disk():
 
 _ELSEWHERE = "export SENTIMENT_COURSE_HOME=another/folder  # with 1 GB free, and yours to write"
 
-# %% ../nbs/a2-doctor.ipynb #96e04abb
+# %% ../nbs/a2-doctor.ipynb #d0b16cdd
 NEEDED = ("reviews", "minilm")
 
 
@@ -255,7 +255,7 @@ def _pip():
         return Finding("pip", "not installed", False, f"{_python()} -m ensurepip")
     return Finding("pip", metadata.version("pip"))
 
-# %% ../nbs/a2-doctor.ipynb #9b7c2d98
+# %% ../nbs/a2-doctor.ipynb #30d36e48
 def _backend():
     "A finding on what Keras computes with."
     name = os.environ.get("KERAS_BACKEND") or _configured_backend() or "tensorflow"
@@ -273,7 +273,7 @@ def _configured_backend():
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return json.loads(Path(folder, "keras.json").read_text()).get("backend")
 
-# %% ../nbs/a2-doctor.ipynb #ef7b8aa2
+# %% ../nbs/a2-doctor.ipynb #9e4cd635
 def check_environment(
     load: bool = False,  # whether to load TensorFlow too, which takes seconds
 ) -> list:  # of `Finding`
@@ -281,9 +281,9 @@ def check_environment(
     findings = [*_system(), _memory(), _disk(), _course()]
     findings += [_package(name, tested) for name, tested in TESTED.items()]
     findings += [_backend(), _pip(), *map(_asset, ASSETS)]
-    return findings + [_loading()] * load
+    return [*findings, _loading()] if load else findings
 
-# %% ../nbs/a2-doctor.ipynb #5ade6c41
+# %% ../nbs/a2-doctor.ipynb #c312edf1
 def _loading():
     "A finding on whether TensorFlow loads. In a process of its own: a crash must not be ours."
     command = [sys.executable, "-c", "import tensorflow"]

@@ -1,0 +1,846 @@
+"""The command line: its answers, its errors, and that nothing is ever lost.
+
+Most tests use a quick stand-in for BERT, which is tested in chapter 10. The last ones use the
+real one, in processes of their own, as a founder would.
+"""
+
+import csv
+import errno
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sentiment_course import __version__, cli
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras's own
+
+GOOD = ["lovely film", "a great joy", "wonderful acting", "great fun", "I loved it", "so good"]
+BAD = ["dull film", "an awful bore", "terrible acting", "no fun", "I hated it", "so bad"]
+
+
+class StandIn:
+    """Says "positive" of a text with one of a few words in it; has what the commands need."""
+
+    def __init__(self, epochs=3, checkpoint_dir=None, trainable="all"):
+        self.checkpoint_dir = checkpoint_dir
+
+    def fit(self, texts, labels):
+        self.classes_ = np.unique(np.asarray(labels))
+        return self
+
+    def predict_proba(self, texts):
+        assert len(texts) and all(isinstance(t, str) and t.strip() for t in texts)
+        p = np.array(
+            [0.9 if any(w in t for w in ("love", "great", "good")) else 0.2 for t in texts]
+        )
+        rest = np.zeros((len(p), len(self.classes_) - 2))
+        return np.column_stack([1 - p, p, rest])
+
+    def predict(self, texts):
+        return self.classes_[self.predict_proba(texts).argmax(axis=1)]
+
+    def save(self, path):
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "classifier.json").write_text(json.dumps(self.classes_.tolist()))
+
+    @classmethod
+    def load(cls, path):
+        if not (path / "classifier.json").is_file():
+            raise ValueError(f"{path} is no saved classifier")
+        return cls().fit([], json.loads((path / "classifier.json").read_text()))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in, and the stand-in for BERT."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_bert", lambda: StandIn)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    return tmp_path
+
+
+@pytest.fixture
+def run(here, capsys):
+    """Run the command line in this process: (exit code, standard output, standard error)."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return call
+
+
+@pytest.fixture
+def fails(run, here):
+    """Run the command line; it must fail in one line that has all `parts`, and change nothing."""
+
+    def call(arguments, *parts, code=1):
+        before = contents(here)
+        got, out, err = run(*arguments)
+        told = [line for line in err.splitlines() if not line.startswith("note: ")]
+        assert got == code and len(told) == 1 and told[0].startswith("error: "), (got, err)
+        assert "Traceback" not in err
+        for part in parts:
+            assert part in told[0] or part in told[0].lower(), told[0]
+        assert contents(here) == before
+        return out
+
+    return call
+
+
+def contents(folder):
+    """Every file and folder under `folder`, with the bytes of the files."""
+    return {str(p): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+def write_csv(path, header, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def read_csv(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return header, rows
+
+
+def reviews(path="reviews.csv", labels=("negative", "positive"), copies=1):
+    """Write labelled reviews to `path`."""
+    rows = [[f"{t} {i}" if i else t, labels[k]] for i in range(copies)
+            for k, texts in enumerate([BAD, GOOD]) for t in texts]  # fmt: skip
+    write_csv(path, ["text", "label"], rows)
+    return path
+
+
+def a_model(path="model", classes=("negative", "positive")):
+    from pathlib import Path
+
+    StandIn().fit([], classes).save(Path(path))
+    return path
+
+
+COMMANDS = {
+    "fit": ["fit", "--model", "new", "--data"],
+    "predict": ["predict", "--model", "model", "--out", "new.csv"],
+    "evaluate": ["evaluate", "--model", "model"],
+}
+each_command = pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+
+
+# Usage
+
+
+def test_help_of_everything_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys; from sentiment_course.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'tensorflow', 'keras', 'pandas', 'numpy', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    for arguments in (["--help"], [], ["fit", "--help"], ["--version"]):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True)
+        assert done.returncode == 0 and not done.stderr, done.stderr.decode()
+        assert b"sentiment-course" in done.stdout
+
+
+def test_every_command_explains_itself(run):
+    for command in ("assets", "doctor", "fit", "predict", "evaluate", "ladder"):
+        code, out, err = run(command, "--help")
+        assert code == 0 and f"Usage: sentiment-course {command}" in out and not err
+
+
+def test_version(run):
+    assert run("--version") == (0, f"sentiment-course {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        (["nonsense"], ["nonsense", "sentiment-course --help"]),
+        (["fit"], ["--data", "sentiment-course fit --help"]),
+        (["fit", "--data", "x.csv"], ["--model"]),
+        (["fit", "--data", "x.csv", "--model", "m", "--epochs", "0"], ["--epochs"]),
+        (["fit", "--data", "x.csv", "--model", "m", "--epochs", "many"], ["--epochs", "integer"]),
+        (["predict", "x.csv"], ["--model"]),
+        (["predict", "--model", "m"], ["reviews"]),
+        (["predict", "--model", "m", "x.csv", "--colour"], ["--colour"]),
+        (["evaluate", "--model", "m"], ["reviews"]),
+    ],
+)
+def test_a_command_typed_wrongly(fails, arguments, parts):
+    fails(arguments, *parts, code=2)
+
+
+# Bad input, the same for every command that reads a table
+
+
+@each_command
+@pytest.mark.parametrize(
+    "name, data, parts",
+    [
+        ("r.csv", None, ["no file", "r.csv"]),
+        ("r.csv", b"", ["r.csv", "empty"]),
+        ("r.csv", b"\n \n", ["r.csv", "empty"]),
+        ("r.csv", b"text,label\n", ["r.csv", "no rows"]),
+        ("r.csv", b"review,label\ngood,positive\n", ["'text'", "review, label"]),
+        ("r.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", ["r.csv", "not a text file"]),
+        ("r.csv", "text,label\n很好,positive\n".encode("gb18030"), ["not in UTF-8", "iconv"]),
+        ("r.csv", b"text,label\ngood, but long,positive\nbad, too,negative\n", ["double quotes"]),
+        ("r.csv", b"text,label\nbad,negative\ngood, but long,x,y,positive\n", ["r.csv", "line 3"]),
+        ("r.csv", b'text,label\n"good,positive\n', ["r.csv"]),
+        ("r.xlsx", b"PK\3\4", [".csv, .tsv, .jsonl or .parquet"]),
+        ("r.jsonl", b'{"text": "good", "label": ', ["r.jsonl"]),
+        ("r.jsonl", b'{"text": 5, "label": "positive"}\n', ["row 1", "5 (int)", "not text"]),
+        ("r.jsonl", b'{"text": "a"}\n{"text": ["b"]}\n', ["row 2", "list"]),
+        ("r.parquet", b"PAR1 not really", ["r.parquet"]),
+    ],
+)
+def test_a_bad_table(fails, here, command, name, data, parts):
+    a_model()
+    if data is not None:
+        (here / name).write_bytes(data)
+    if command[0] != "predict" and name == "r.jsonl" and b"label" not in data:
+        parts = ["'label'"]
+    fails([*command, name], *parts)
+
+
+@each_command
+def test_a_folder_in_place_of_a_table(fails, here, command):
+    a_model()
+    (here / "r.csv").mkdir()
+    fails([*command, "r.csv"], "no file", "r.csv")
+
+
+@each_command
+def test_a_column_that_is_not_there(fails, command):
+    a_model()
+    fails([*command, reviews(), "--text-column", "comment"], "'comment'", "text, label")
+    if command[0] != "predict":
+        fails([*command, "reviews.csv", "--label-column", "stars"], "'stars'", "text, label")
+
+
+@pytest.mark.parametrize("command", ["fit", "evaluate"])
+def test_no_row_with_text_and_label(fails, command):
+    a_model()
+    write_csv("r.csv", ["text", "label"], [["", "positive"], ["good", " "], [" \t", ""]])
+    fails([*COMMANDS[command], "r.csv"], "no row with both a text and a label")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_no_model(fails, here, command):
+    a_model("damaged")
+    (here / "damaged" / "classifier.json").unlink()
+    (here / "file").write_text("mine")
+    end = [reviews()] + (["--out", "new.csv"] if command == "predict" else [])
+    fails([command, "--model", "nowhere", *end], "no model nowhere", "sentiment-course fit")
+    fails([command, "--model", "file", *end], "no model file")
+    fails([command, "--model", "damaged", *end], "damaged")
+
+
+# fit
+
+
+def test_fit_judges_beside_cheap_classifiers_and_saves(run, here):
+    code, out, err = run("fit", "--data", reviews(copies=5), "--model", "deep/model")
+    assert (code, err) == (0, "")
+    assert "60 reviews: negative 30, positive 30" in out and "48 to train on, 12 held out" in out
+    for word in ("majority", "TF-IDF", "BERT", "true", "predict --model deep/model"):
+        assert word in out, out
+    assert json.loads((here / "deep/model/classifier.json").read_text()) == ["negative", "positive"]
+    assert [p.name for p in here.rglob("*.partial*")] == []
+
+
+def test_fit_reads_other_columns_and_formats(run, here):
+    rows = [{"stars": k, "comment": t} for k, texts in enumerate([BAD, GOOD]) for t in texts * 2]
+    pd.DataFrame(rows).to_json("r.jsonl", orient="records", lines=True)
+    pd.DataFrame(rows).to_parquet("r.parquet")
+    for name in ("r.jsonl", "r.parquet"):
+        columns = ["--text-column", "comment", "--label-column", "stars"]
+        code, out, err = run("fit", "--data", name, "--model", f"m-{name}", *columns)
+        assert (code, err) == (0, "") and "24 reviews" in out
+        assert json.loads((here / f"m-{name}" / "classifier.json").read_text()) == [0, 1]
+
+
+def test_fit_with_three_classes(run, here):
+    classes = {"a": BAD, "b": GOOD, "c": ["so-so", "fine", "meh", "ok", "eh"]}
+    rows = [[text, label] for label, texts in classes.items() for text in texts]
+    write_csv("r.csv", ["text", "label"], rows)
+    code, out, err = run("fit", "--data", "r.csv", "--model", "model")
+    assert (code, err) == (0, "") and "a 6, b 6, c 5" in out
+
+
+def test_fit_leaves_out_rows_with_gaps_and_says_so(run):
+    reviews(copies=2)
+    with open("reviews.csv", "a", encoding="utf-8") as file:
+        file.write(',positive\n" ",negative\ngood thing,\n, \n')
+    code, out, err = run("fit", "--data", "reviews.csv", "--model", "model")
+    assert code == 0 and "24 reviews" in out
+    assert err == "note: rows of reviews.csv left out: 1 without a label, 3 without a text\n"
+
+
+def test_fit_with_too_few_rows_to_judge_says_so(run, here):
+    write_csv("r.csv", ["text", "label"], [[t, "a"] for t in BAD] + [[t, "b"] for t in GOOD[:4]])
+    code, out, err = run("fit", "--data", "r.csv", "--model", "model")
+    assert code == 0 and (here / "model").is_dir()
+    assert "no held-out test" in err and "'b'" in err and "4" in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "labels, parts",
+    [
+        (["a"] * 12, ["only 'a'", "two classes"]),
+        (["a"] * 11 + ["b"], ["'b'", "one example"]),
+        (["a"] * 6 + [1] * 6, ["int and str"]),
+        (["a"] * 6 + [["b"]] * 6, ["list and str"]),
+        ([1] * 6 + [1.5] * 6, ["float and int"]),
+    ],
+)
+def test_fit_with_bad_labels(fails, labels, parts):
+    rows = [{"text": t, "label": v} for t, v in zip(BAD + GOOD, labels, strict=True)]
+    with open("r.jsonl", "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    fails(["fit", "--data", "r.jsonl", "--model", "model"], *parts)
+
+
+def test_fit_overwrites_a_model_only_when_forced(fails, run, here):
+    a_model(classes=["old", "older"])
+    data = reviews(copies=2)
+    fails(["fit", "--data", data, "--model", "model"], "model exists", "--force")
+    code, _, err = run("fit", "--data", data, "--model", "model", "--force")
+    assert (code, err) == (0, "")
+    assert json.loads((here / "model/classifier.json").read_text()) == ["negative", "positive"]
+
+
+def test_fit_never_replaces_what_is_no_model(fails, here):
+    (here / "photos").mkdir()
+    (here / "photos" / "1.jpg").write_bytes(b"mine")
+    (here / "file").write_bytes(b"mine")
+    data = reviews()
+    for force in ([], ["--force"]):
+        fails(["fit", "--data", data, "--model", "photos", *force], "photos")
+        fails(["fit", "--data", data, "--model", "file", *force], "file is a file")
+        fails(["fit", "--data", data, "--model", ".", *force], "name a folder")
+        fails(["fit", "--data", data, "--model", "photos/..", *force], "name a folder")
+        fails(["fit", "--data", data, "--model", "file/model", *force], "file")
+
+
+def test_fit_goes_on_with_the_same_training_and_no_other(run, here, monkeypatch):
+    seen = []
+
+    class Interrupted(StandIn):
+        def fit(self, texts, labels):
+            seen.append(self.checkpoint_dir)
+            self.checkpoint_dir.mkdir(exist_ok=True)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_bert", lambda: Interrupted)
+    fit = ["fit", "--model", "model", "--data", reviews(copies=2)]
+    code, _, err = run(*fit)
+    assert code == 1 and err.startswith("error: stopped") and len(err.splitlines()) == 1
+    code, _, err = run(*fit)
+    assert "going on from model.partial-" in err
+    run(*fit, "--epochs", "1")
+    reviews(copies=3)
+    run(*fit)
+    assert seen[0] == seen[1] and len(set(seen)) == 3
+    monkeypatch.setattr(cli, "_bert", lambda: StandIn)
+    assert run(*fit)[0] == 0 and not seen[-1].exists() and seen[0].exists()
+
+
+# predict
+
+
+def test_predict_adds_two_columns(run):
+    a_model()
+    write_csv("r.csv", ["id", "text"], [["07", "great, really"], ["", "dull"], ["x", "good\nfun"]])
+    assert run("predict", "--model", "model", "r.csv", "--out", "o.csv") == (
+        0,
+        "",
+        "o.csv: 3 rows\n",
+    )
+    assert read_csv("o.csv") == (
+        ["id", "text", "label", "probability"],
+        [["07", "great, really", "positive", "0.9"], ["", "dull", "negative", "0.8"],
+         ["x", "good\nfun", "positive", "0.9"]],
+    )  # fmt: skip
+
+
+def test_predict_leaves_cells_empty_where_there_is_no_text(run):
+    a_model()
+    write_csv("r.csv", ["text", "n"], [["great", "1"], ["", "2"], [" \t", "3"], ["bad", "4"]])
+    code, _, err = run("predict", "--model", "model", "r.csv", "--out", "o.csv")
+    assert code == 0 and err.splitlines()[0].startswith("note: rows of r.csv without a text: 2")
+    assert read_csv("o.csv")[1] == [
+        ["great", "1", "positive", "0.9"], ["", "2", "", ""], [" \t", "3", "", ""],
+        ["bad", "4", "negative", "0.8"],
+    ]  # fmt: skip
+    write_csv("r.csv", ["text", "n"], [["", "1"], ["", "2"]])
+    code, _, _ = run("predict", "--model", "model", "r.csv", "--out", "empty.csv")
+    assert code == 0 and read_csv("empty.csv")[1] == [["", "1", "", ""], ["", "2", "", ""]]
+
+
+def test_predict_keeps_a_column_that_is_called_label(run):
+    a_model()
+    code, _, err = run("predict", "--model", "model", reviews(), "--out", "o.csv")
+    header, rows = read_csv("o.csv")
+    assert code == 0 and "predicted_label and predicted_probability" in err
+    assert header == ["text", "label", "predicted_label", "predicted_probability"]
+    assert [row[:2] for row in rows] == read_csv("reviews.csv")[1]
+    code, _, err = run("predict", "--model", "model", "o.csv", "--out", "again.csv")
+    assert code == 0 and read_csv("again.csv")[0][2:] == [
+        "predicted_label", "predicted_probability", "predicted_label_", "predicted_probability_"
+    ]  # fmt: skip
+
+
+def test_predict_prints_csv_without_out(run):
+    a_model()
+    write_csv("r.csv", ["text"], [["great 很好"]])
+    assert run("predict", "--model", "model", "r.csv") == (
+        0, "text,label,probability\ngreat 很好,positive,0.9\n", ""
+    )  # fmt: skip
+
+
+def test_predict_reads_lines_from_standard_input(run, monkeypatch):
+    a_model()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("great, 好\r\n\nbad\n".encode())))
+    code, out, err = run("predict", "--model", "model", "-", "--text-column", "ignored")
+    assert code == 0 and "standard input without a text: 1" in err
+    assert out == 'text,label,probability\n"great, 好",positive,0.9\n,,\nbad,negative,0.8\n'
+    for data, part in [(b"", "empty"), (b"\n\n", "empty"), ("很好".encode("gb18030"), "UTF-8")]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        code, out, err = run("predict", "--model", "model", "-")
+        assert code == 1 and part in err and err.count("\n") == 1 and not out
+
+
+def test_predict_overwrites_only_when_forced(fails, run, here):
+    a_model()
+    data = reviews()
+    (here / "o.csv").write_text("mine")
+    fails(["predict", "--model", "model", data, "--out", "o.csv"], "o.csv exists", "--force")
+    fails(["predict", "--model", "model", data, "--out", data], "reviews.csv exists")
+    assert run("predict", "--model", "model", data, "--out", "o.csv", "--force")[0] == 0
+    assert len(read_csv("o.csv")[1]) == 12
+    assert run("predict", "--model", "model", data, "--out", data, "--force")[0] == 0
+    assert len(read_csv(data)[0]) == 4
+
+
+def test_predict_follows_a_link_and_keeps_it(run, here):
+    a_model()
+    (here / "real.csv").write_text("old")
+    (here / "link.csv").symlink_to("real.csv")
+    run("predict", "--model", "model", reviews(), "--out", "link.csv", "--force")
+    assert (here / "link.csv").is_symlink() and len(read_csv("real.csv")[1]) == 12
+
+
+@pytest.mark.parametrize(
+    "out, parts",
+    [
+        ("o.xlsx", ["o.xlsx", ".csv"]),
+        ("o", [".csv"]),
+        ("/dev/null", [".csv"]),
+        ("folder.csv", ["folder.csv is a folder"]),
+        ("nowhere/o.csv", ["no folder nowhere"]),
+        ("reviews.csv/o.csv", ["no folder reviews.csv"]),
+    ],
+)
+def test_predict_refuses_a_bad_output_before_it_starts(fails, here, monkeypatch, out, parts):
+    a_model()
+    (here / "folder.csv").mkdir()
+    monkeypatch.setattr(cli, "_load", lambda model: pytest.fail("the model was loaded"))
+    for force in ([], ["--force"]):
+        fails(["predict", "--model", "model", reviews(), "--out", out, *force], *parts)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
+def test_predict_where_writing_fails(fails, here, monkeypatch, number):
+    a_model()
+    (here / "o.csv").write_text("mine")
+
+    def half(table, path, kind):
+        path.write_text("half")
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(cli, "_write", half)
+    fails(["predict", "--model", "model", reviews(), "--out", "o.csv", "--force"], "o.csv")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_predict_writes_what_the_ending_says(run, ending):
+    a_model()
+    table = pd.DataFrame({"text": ["great", None, 'so "bad"\t,'], "n": ["1", "2", "3"]})
+    table.to_parquet("r.parquet")
+    assert run("predict", "--model", "model", "r.parquet", "--out", f"o{ending}")[0] == 0
+    read = {
+        ".csv": lambda p: pd.read_csv(p, dtype={"n": str}),
+        ".tsv": lambda p: pd.read_csv(p, dtype={"n": str}, sep="\t"),
+        ".jsonl": lambda p: pd.read_json(p, lines=True, dtype=False),
+        ".parquet": pd.read_parquet,
+    }
+    back = read[ending](f"o{ending}")
+    assert back["n"].tolist() == ["1", "2", "3"]
+    assert back["text"].fillna("").tolist() == ["great", "", 'so "bad"\t,']
+    assert back["label"].fillna("").tolist() == ["positive", "", "negative"]
+    assert back["probability"].fillna(0).tolist() == [0.9, 0, 0.8]
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+NAMES = st.text("abc ,\"'\n;é好", min_size=1, max_size=5).filter(lambda s: s.strip() == s)
+
+
+@st.composite
+def tables(draw):
+    """A header with a `text` column among others, and rows of any strings."""
+    others = draw(st.lists(NAMES, max_size=3, unique=True))
+    header = draw(st.permutations([*others, "text"]))
+    cells = st.sampled_from(["NA", "nan", "007", "1e5", "", " x ", "#", "=1+1"]) | TEXTS
+    rows = draw(st.lists(st.lists(cells, min_size=len(header), max_size=len(header)), min_size=1,
+                         max_size=5))  # fmt: skip
+    return header, [r if any(map(str.strip, r)) else [*r[:-1], "x"] for r in rows]
+
+
+@settings(deadline=None, max_examples=100, derandomize=True,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(tables(), st.sampled_from([".csv", ".tsv"]))
+def test_predict_keeps_every_row_and_column(run, table, ending):
+    header, rows = table
+    a_model()
+    separator = "\t" if ending == ".tsv" else ","
+    with open(f"r{ending}", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=separator, quoting=csv.QUOTE_ALL).writerows([header, *rows])
+    code, _, err = run("predict", "--model", "model", f"r{ending}", "--out", "o.csv", "--force")
+    assert code == 0, err
+    after, scored = read_csv("o.csv")
+    assert after == [*header, "label", "probability"]
+    assert [row[:-2] for row in scored] == rows
+    text = header.index("text")
+    for row in scored:
+        assert (row[-2] in ("negative", "positive")) == bool(row[text].strip())
+
+
+VALUES = (
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | TEXTS | st.lists(st.integers())
+)
+VALUES |= st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(deadline=None, max_examples=100, derandomize=True,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(st.lists(st.fixed_dictionaries({"text": TEXTS, "date": VALUES, "n": VALUES}), min_size=1,
+                max_size=4))  # fmt: skip
+def test_predict_keeps_every_value_of_jsonl(run, records):
+    a_model()
+    with open("r.jsonl", "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
+    code, _, err = run("predict", "--model", "model", "r.jsonl", "--out", "o.jsonl", "--force")
+    assert code == 0, err
+    with open("o.jsonl", encoding="utf-8", newline="\n") as file:
+        back = [json.loads(line) for line in file]
+    assert [{k: b[k] for k in r} for r, b in zip(records, back, strict=True)] == records
+
+
+# evaluate
+
+
+def test_evaluate(run):
+    a_model()
+    code, out, err = run("evaluate", "--model", "model", reviews())
+    assert (code, err) == (0, "") and "12 reviews" in out
+    right = 6 + sum(any(w in t for w in ("love", "great", "good")) for t in GOOD)
+    assert f"accuracy  {right / 12:.1%} (95 % interval" in out
+    assert "majority  50.0%" in out and "always saying 'negative'" in out
+    negative = next(line for line in out.splitlines() if line.startswith("negative"))
+    assert [float(x) for x in negative.split()[1:]] == [round(6 / (18 - right), 3), 1.0, 6]
+
+
+def test_evaluate_names_labels_that_the_model_does_not_know(fails):
+    a_model()
+    fails(["evaluate", "--model", "model", reviews(labels=("bad", "positive"))],
+          "does not know: 'bad'", "'negative', 'positive'")  # fmt: skip
+
+
+def test_evaluate_takes_numbers_written_as_text(run):
+    a_model(classes=[0, 1])
+    code, out, _ = run("evaluate", "--model", "model", reviews(labels=("0", "1")))
+    assert code == 0 and "12 reviews" in out
+
+
+def test_evaluate_a_class_that_never_appears(run):
+    a_model()
+    write_csv("r.csv", ["text", "label"], [["great", "positive"], ["", "positive"]])
+    code, out, err = run("evaluate", "--model", "model", "r.csv")
+    assert code == 0 and "1 without a text" in err and "never" in out
+
+
+# ladder
+
+
+@pytest.fixture
+def climbed(monkeypatch):
+    """Two quick rungs in place of six; the list of those that were made."""
+    made = []
+
+    def rungs(out):
+        def maker(name):
+            def make():
+                made.append(name)
+                return StandIn(checkpoint_dir=out / "partial")
+
+            return make
+
+        return {name: maker(name) for name in ("low", cli.TOP)}
+
+    monkeypatch.setattr(cli, "_rungs", rungs)
+    return made
+
+
+def test_ladder_climbs_once_and_redoes_only_what_is_missing(run, here, climbed):
+    code, out, err = run("ladder")
+    assert code == 0 and "low" in out and cli.TOP in out and "models/reviews" in out
+    assert "[1/2] low" in err and climbed == ["low", cli.TOP]
+    table = pd.read_csv("models/ladder.csv")
+    assert table["rung"].tolist() == ["low", cli.TOP] and set(table["version"]) == {__version__}
+    assert "<svg" in (here / "models/ladder.svg").read_text()
+    assert sorted(p.name for p in (here / "models").iterdir()) == [
+        "ladder.csv", "ladder.svg", "reviews"
+    ]  # fmt: skip
+    climbed.clear()
+    again = run("ladder")
+    assert climbed == [] and again == (0, out, "")
+    (here / "models/reviews/classifier.json").unlink()
+    code, _, err = run("ladder")
+    assert code == 0 and climbed == [cli.TOP] and "note: training" in err
+    climbed.clear()
+    table[1:].assign(version=__version__).to_csv("models/ladder.csv", index=False)
+    run("ladder")
+    assert climbed == ["low"]
+    climbed.clear()
+    table.assign(version="0.0.1").to_csv("models/ladder.csv", index=False)
+    run("ladder")
+    assert climbed == ["low", cli.TOP]
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\1\2", b"rung,accuracy\nlow,1\n", b"a,b\n1\n"])
+def test_ladder_with_damaged_results_climbs_again(run, here, climbed, data):
+    (here / "models").mkdir()
+    (here / "models/ladder.csv").write_bytes(data)
+    code, _, err = run("ladder")
+    assert code == 0 and climbed == ["low", cli.TOP] and "cannot be read" in err
+
+
+def test_ladder_leaves_a_model_that_is_not_its_own(fails, here, climbed):
+    a_model("models/reviews")
+    fails(["ladder"], "models/reviews", "--out")
+    (here / "file").write_text("mine")
+    fails(["ladder", "--out", "file"], "file")
+
+
+def test_ladder_that_is_stopped_keeps_the_rungs_it_has(run, here, climbed, monkeypatch):
+    def stop(self, texts):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "TOP", "never")
+        patch.setattr(StandIn, "predict", lambda self, t: stop(self, t) if len(climbed) > 1
+                      else self.classes_[self.predict_proba(t).argmax(axis=1)])  # fmt: skip
+        code, _, err = run("ladder")
+    assert code == 1 and "error: stopped" in err
+    assert pd.read_csv("models/ladder.csv")["rung"].tolist() == ["low"]
+
+
+# assets, doctor
+
+
+def test_assets(run):
+    code, out, err = run("assets", "reviews")
+    assert (code, err) == (0, "") and out.startswith("reviews") and "verified" in out
+
+
+def test_assets_that_do_not_exist(fails):
+    fails(["assets", "reviews", "revews"], "no asset 'revews'", "minilm")
+
+
+def test_assets_that_cannot_be_had(fails, here, monkeypatch):
+    (here / "file").write_text("mine")
+    monkeypatch.setenv("SENTIMENT_COURSE_HOME", str(here / "file"))
+    fails(["assets"], "SENTIMENT_COURSE_HOME")
+
+
+def test_doctor(run, monkeypatch):
+    from sentiment_course import doctor
+
+    good = doctor.Finding("memory", "8 GB")
+    bad = doctor.Finding("pip", "not installed", False, "python -m ensurepip")
+    monkeypatch.setattr(doctor, "check_environment", lambda load: [good])
+    assert run("doctor") == (0, "ok   memory               8 GB\n", "")
+    monkeypatch.setattr(doctor, "check_environment", lambda load: [good, bad])
+    code, out, err = run("doctor")
+    assert code == 1 and "BAD  pip" in out and "mend it: python -m ensurepip" in out
+    assert err == "error: 1 thing to mend, marked BAD above\n"
+    code, out, _ = run("doctor", "--json")
+    assert code == 1 and [f["ok"] for f in json.loads(out)] == [True, False]
+
+
+# Errors that nobody foresaw, and stops
+
+
+@pytest.mark.parametrize(
+    "error, part",
+    [
+        (KeyboardInterrupt(), "stopped"),
+        (MemoryError(), "out of memory"),
+        (ModuleNotFoundError("No module named 'tensorflow'"), "sentiment-course doctor"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "x: No space left on device"),
+        (ZeroDivisionError("a\nb"), "ZeroDivisionError: a b. This is a fault of the course"),
+    ],
+)
+def test_any_exception_is_one_line(fails, monkeypatch, error, part):
+    def go_wrong(model):
+        raise error
+
+    monkeypatch.setattr(cli, "_load", go_wrong)
+    fails(["predict", "--model", "model", reviews(), "--out", "new.csv"], part)
+    monkeypatch.setenv("SENTIMENT_COURSE_TRACEBACK", "1")
+    if not isinstance(error, KeyboardInterrupt):
+        with pytest.raises(type(error)):
+            cli.main(["predict", "--model", "model", "reviews.csv"])
+
+
+STOPPED_IN_THE_MIDDLE = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_cli import StandIn, cli
+cli._bert = lambda: StandIn
+def stay(*args):
+    print("in the middle", flush=True)
+    time.sleep(60)
+def half(table, path, kind):
+    path.write_text("half")
+    stay()
+if sys.argv[2] == "predict":
+    cli._write = half
+else:
+    StandIn.fit = stay
+cli.main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    "command, number",
+    [("fit", signal.SIGKILL), ("fit", signal.SIGINT), ("predict", signal.SIGKILL),
+     ("predict", signal.SIGTERM)],
+)  # fmt: skip
+def test_a_stop_in_the_middle_loses_nothing(here, command, number):
+    a_model()
+    (here / "o.csv").write_text("mine")
+    reviews()
+    arguments = {
+        "fit": ["fit", "--data", "reviews.csv", "--model", "model", "--force"],
+        "predict": ["predict", "reviews.csv", "--model", "model", "--out", "o.csv", "--force"],
+    }[command]
+    before = contents(here)
+    script = [sys.executable, "-c", STOPPED_IN_THE_MIDDLE, os.path.dirname(__file__), *arguments]
+    with subprocess.Popen(
+        script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while "in the middle" not in (line := process.stdout.readline()):
+            assert line, process.stderr.read()
+        time.sleep(0.1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    after = contents(here)
+    assert {k: after[k] for k in before} == before
+    if number != signal.SIGKILL:
+        assert process.returncode == 1 and err.splitlines()[-1].startswith("error: stopped"), err
+        assert "Traceback" not in err and after == before
+
+
+def test_a_reader_who_leaves_early_is_no_error(here):
+    a_model()
+    write_csv("r.csv", ["text"], [["great " * 50]] * 2000)
+    script = [sys.executable, "-c", STOPPED_IN_THE_MIDDLE, os.path.dirname(__file__)]
+    with subprocess.Popen([*script, "predict", "r.csv", "--model", "model"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
+        process.stdout.readline()
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+
+
+# The real thing
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with reviews.csv and a real model trained on it."""
+    folder = tmp_path_factory.mktemp("trained")
+    reviews(folder / "reviews.csv", copies=4)
+    with open(folder / "reviews.csv", "a", encoding="utf-8") as file:
+        file.write(f"{'good ' * 20_000},positive\n")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", "--data", str(folder / "reviews.csv"), "--model", str(folder / "model"),
+                  "--epochs", "1"])  # fmt: skip
+    assert not stop.value.code
+    assert sorted(p.name for p in folder.iterdir()) == ["model", "reviews.csv"]
+    assert {p.name for p in (folder / "model").iterdir()} == cli.MODEL_FILES
+    return folder
+
+
+@pytest.fixture
+def run_real(trained, tmp_path, monkeypatch, capsys):
+    """Run the command line, with the real BERT, in a folder that holds a copy of `trained`."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*arguments, "--model", "model"])
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return call
+
+
+def test_a_founder_predicts_and_evaluates(run_real):
+    code, _, err = run_real("predict", "reviews.csv", "--out", "scored.csv")
+    header, rows = read_csv("scored.csv")
+    assert code == 0 and header[2:] == ["predicted_label", "predicted_probability"], err
+    assert [row[:2] for row in rows] == read_csv("reviews.csv")[1]
+    assert {row[2] for row in rows} <= {"negative", "positive"}
+    assert all(0.5 <= float(row[3]) <= 1 for row in rows)
+    right = sum(row[1] == row[2] for row in rows)
+    code, out, _ = run_real("evaluate", "reviews.csv")
+    assert code == 0 and f"accuracy  {right / 49:.1%}" in out
+
+
+def test_a_founder_with_a_damaged_model(run_real, tmp_path):
+    for name in ("head.safetensors", "model.safetensors", "classifier.json"):
+        (tmp_path / "model" / name).write_bytes(b"damaged")
+        code, out, err = run_real("predict", "reviews.csv")
+        assert code == 1 and not out and err.count("\n") == 1, err
+        assert err.startswith("error: ") and "damaged" in err
+
+
+def test_a_founder_in_a_terminal_meets_no_noise(trained):
+    code = "from sentiment_course.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", "--model", "model", "-"],
+        cwd=trained, capture_output=True, input="fun\n很好\n".encode(),
+    )  # fmt: skip
+    assert done.returncode == 0 and not done.stderr, done.stderr.decode()
+    rows = list(csv.DictReader(io.StringIO(done.stdout.decode())))
+    assert [row["text"] for row in rows] == ["fun", "很好"]
