@@ -92,7 +92,8 @@ def site():
     """The folder of the site, built strictly."""
     command = [sys.executable, "tools/build_site.py", "--strict"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    if done.returncode:
+        pytest.fail(f"the site does not build:\n{done.stdout}{done.stderr}", pytrace=False)
     return ROOT / "_docs"
 
 
