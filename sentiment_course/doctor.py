@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['TESTED', 'NEEDED', 'quiet', 'best_precision', 'cpu_flags', 'gpus', 'Finding', 'short_path', 'check_environment']
 
-# %% ../nbs/a2-doctor.ipynb #2977cd45
+# %% ../nbs/a2-doctor.ipynb #0525268f
 import contextlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -23,7 +24,7 @@ from packaging.requirements import Requirement
 
 from .assets import ASSETS, damage, home
 
-# %% ../nbs/a2-doctor.ipynb #fe800d66
+# %% ../nbs/a2-doctor.ipynb #81928f83
 @contextlib.contextmanager
 def quiet():
     """Hide what libraries write to file descriptor 2; write it out if an exception escapes.
@@ -49,8 +50,9 @@ def quiet():
             raise
         else:
             _restore(saved)
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
-# %% ../nbs/a2-doctor.ipynb #249438c3
+# %% ../nbs/a2-doctor.ipynb #a118b4a2
 def _flush():
     "Write out what Python still holds for its error output, where it has one."
     with contextlib.suppress(Exception):
@@ -63,7 +65,7 @@ def _restore(saved):
     os.dup2(saved, 2)
     os.close(saved)
 
-# %% ../nbs/a2-doctor.ipynb #40636562
+# %% ../nbs/a2-doctor.ipynb #3eeb4bab
 def best_precision() -> str:  # "bfloat16", "float16" or "float32"
     "The precision that this machine trains fastest in."
     capabilities = [capability for _, capability in gpus()]
@@ -82,7 +84,7 @@ def cpu_flags() -> set:  # empty where the system does not tell
         (set(line.split(":")[1].split()) for line in lines if line.startswith("flags")), set()
     )
 
-# %% ../nbs/a2-doctor.ipynb #57d2490e
+# %% ../nbs/a2-doctor.ipynb #e6b97d23
 def gpus() -> list:  # of (name, compute capability as a pair of integers)
     "The NVIDIA cards that TensorFlow sees where it is loaded, or that `nvidia-smi` lists."
     if hasattr(tensorflow := sys.modules.get("tensorflow"), "config"):
@@ -101,7 +103,7 @@ def gpus() -> list:  # of (name, compute capability as a pair of integers)
     except (OSError, ValueError, subprocess.TimeoutExpired):  # no driver, or a tool too old
         return []
 
-# %% ../nbs/a2-doctor.ipynb #142bca4c
+# %% ../nbs/a2-doctor.ipynb #a162f8d3
 @dataclass(frozen=True)
 class Finding:
     "One thing the doctor looked at."
@@ -111,7 +113,7 @@ class Finding:
     ok: bool = True  # whether the course works with it
     advice: str = ""  # the command that mends it
 
-# %% ../nbs/a2-doctor.ipynb #04590c4f
+# %% ../nbs/a2-doctor.ipynb #dd15efce
 TESTED = {
     "numpy": "2.4.6",
     "pandas": "3.1.1",
@@ -125,7 +127,7 @@ TESTED = {
     "vaderSentiment": "3.3.2",
 }
 
-# %% ../nbs/a2-doctor.ipynb #3369fdb8
+# %% ../nbs/a2-doctor.ipynb #2f299e21
 def _package(name, tested):
     "A finding on the installed version of one package."
     wanted = _wanted().get(name.lower(), Requirement(name))
@@ -161,7 +163,7 @@ def short_path(path):
     path, own = Path(path), Path.home()
     return f"~/{path.relative_to(own)}" if path.is_relative_to(own) else str(path)
 
-# %% ../nbs/a2-doctor.ipynb #def0cf3e
+# %% ../nbs/a2-doctor.ipynb #7b78b612
 def _course():
     "A finding on the installed course itself."
     try:
@@ -189,7 +191,7 @@ def _system():
     yield Finding("GPU", cards or "none (the course needs none)")
     yield Finding("precision", best_precision())
 
-# %% ../nbs/a2-doctor.ipynb #475b8512
+# %% ../nbs/a2-doctor.ipynb #a36ba976
 def _memory():
     "A finding on the memory of the machine."
     if (size := _memory_size()) is None:
@@ -228,7 +230,7 @@ def _disk():
 
 _ELSEWHERE = "export SENTIMENT_COURSE_HOME=another/folder  # with 1 GB free, and yours to write"
 
-# %% ../nbs/a2-doctor.ipynb #d0b16cdd
+# %% ../nbs/a2-doctor.ipynb #234fb00b
 NEEDED = ("reviews", "minilm")
 
 
@@ -255,7 +257,7 @@ def _pip():
         return Finding("pip", "not installed", False, f"{_python()} -m ensurepip")
     return Finding("pip", metadata.version("pip"))
 
-# %% ../nbs/a2-doctor.ipynb #30d36e48
+# %% ../nbs/a2-doctor.ipynb #90405e46
 def _backend():
     "A finding on what Keras computes with."
     name = os.environ.get("KERAS_BACKEND") or _configured_backend() or "tensorflow"
@@ -273,7 +275,7 @@ def _configured_backend():
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return json.loads(Path(folder, "keras.json").read_text()).get("backend")
 
-# %% ../nbs/a2-doctor.ipynb #9e4cd635
+# %% ../nbs/a2-doctor.ipynb #fb53f914
 def check_environment(
     load: bool = False,  # whether to load TensorFlow too, which takes seconds
 ) -> list:  # of `Finding`
@@ -283,7 +285,7 @@ def check_environment(
     findings += [_backend(), _pip(), *map(_asset, ASSETS)]
     return [*findings, _loading()] if load else findings
 
-# %% ../nbs/a2-doctor.ipynb #c312edf1
+# %% ../nbs/a2-doctor.ipynb #e1d3342d
 def _loading():
     "A finding on whether TensorFlow loads. In a process of its own: a crash must not be ours."
     command = [sys.executable, "-c", "import tensorflow"]
