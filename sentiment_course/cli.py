@@ -6,7 +6,7 @@
 __all__ = ['app', 'KINDS', 'ENDINGS', 'MODEL_FILES', 'FEWEST', 'TOP', 'main', 'assets', 'doctor', 'fit', 'predict', 'evaluate',
            'ladder']
 
-# %% ../nbs/a2-tools.ipynb #31c4f73c
+# %% ../nbs/a2-tools.ipynb #9617b76f
 import contextlib
 import csv
 import errno
@@ -24,7 +24,7 @@ import typer
 
 from . import __version__
 
-# %% ../nbs/a2-tools.ipynb #da579e87
+# %% ../nbs/a2-tools.ipynb #294d48f8
 app = typer.Typer(
     help="Train, use and judge classifiers of customer reviews.",
     add_completion=False,
@@ -44,7 +44,7 @@ def _note(text):
     "Say something beside the result."
     print(f"note: {text}", file=sys.stderr, flush=True)
 
-# %% ../nbs/a2-tools.ipynb #77846d21
+# %% ../nbs/a2-tools.ipynb #63244ab9
 def main(
     arguments=None,  # list of str; without it, what was typed
 ):
@@ -68,7 +68,7 @@ def main(
         if before is not None:
             signal.signal(signal.SIGTERM, before)
 
-
+# %% ../nbs/a2-tools.ipynb #c90c6e39
 def _terminate_like_ctrl_c():
     "Have `kill` stop a command as Ctrl-C does, tidying up; what it did before, or None."
     with contextlib.suppress(ValueError):  # not in the main thread
@@ -77,7 +77,7 @@ def _terminate_like_ctrl_c():
 
 _STOPPED = "stopped; what was there before is as it was: type the same command again to go on"
 
-# %% ../nbs/a2-tools.ipynb #a6ff4f4e
+# %% ../nbs/a2-tools.ipynb #16ee8baa
 def _explain(error):
     "The exit code and the sentence for an exception."
     from sentiment_course.assets import AssetError
@@ -99,7 +99,7 @@ def _explain(error):
     return 1, (f"{kind}: {error}. This is a fault of the course: please report it, with what "
                "SENTIMENT_COURSE_TRACEBACK=1 shows")  # fmt: skip
 
-
+# %% ../nbs/a2-tools.ipynb #25b6203b
 def _help_command(error):
     "The command that explains what was typed wrongly."
     context = getattr(error, "ctx", None)
@@ -114,7 +114,7 @@ def _explain_system(error):
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror}: {advice.get(error.errno, 'check the path')}"
 
-# %% ../nbs/a2-tools.ipynb #06211d34
+# %% ../nbs/a2-tools.ipynb #5eb619fa
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
@@ -125,7 +125,7 @@ def _root(
     elif context.invoked_subcommand is None:
         print(context.get_help())
 
-# %% ../nbs/a2-tools.ipynb #979a87d6
+# %% ../nbs/a2-tools.ipynb #482f8202
 def _blank(value):
     "Whether a cell holds nothing."
     import pandas as pd
@@ -144,7 +144,7 @@ def _cells(table, column, name):
             raise ValueError(f"row {row} of {name}: {column} is {value!r} ({kind}), not text")
     return values
 
-# %% ../nbs/a2-tools.ipynb #19dd7d28
+# %% ../nbs/a2-tools.ipynb #2f5622e8
 def _read(path, columns):
     "The table in the file at `path`, with a plain index."
     from sentiment_course.reviews import read_table
@@ -153,7 +153,7 @@ def _read(path, columns):
     named = table.index.name is not None and table.index.name not in table.columns
     return table.reset_index(drop=not named)  # Parquet may come with an index
 
-
+# %% ../nbs/a2-tools.ipynb #35411145
 def _read_labelled(path, text_column, label_column):
     "The rows that have a text and a label, as columns `text` and `label`."
     import pandas as pd
@@ -176,7 +176,7 @@ def _read_labelled(path, text_column, label_column):
         {"text": [t for t, _ in rows], "label": pd.Series([v for _, v in rows], dtype=object)}
     )
 
-# %% ../nbs/a2-tools.ipynb #6e3e0fd4
+# %% ../nbs/a2-tools.ipynb #8e8ca617
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
@@ -198,7 +198,7 @@ def _check_out(path, force):
         raise ValueError(f"the folder {path.parent} is not yours to write to: choose another")
     _check_free(path, force)
 
-# %% ../nbs/a2-tools.ipynb #a43a592c
+# %% ../nbs/a2-tools.ipynb #a9358e48
 def _write_table(table, path, force=False):
     "Write `table` to `path` in one step, in the format that its ending names."
     path = path.resolve()
@@ -222,7 +222,7 @@ def _write(table, path, kind):
     else:
         path.write_bytes(_as_csv(table, "\t" if kind == ".tsv" else ",").encode())
 
-
+# %% ../nbs/a2-tools.ipynb #c46bb157
 def _as_csv(table, separator=","):
     "The text of a CSV file."
     told = {"sep": separator, "index": False, "lineterminator": "\n"}
@@ -235,7 +235,7 @@ def _plain(value):
     "A value that JSON does not know, as one that it does."
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
-# %% ../nbs/a2-tools.ipynb #d2c23464
+# %% ../nbs/a2-tools.ipynb #bd7a0e16
 MODEL_FILES = {"classifier.json", "config.json", "head.safetensors", "model.safetensors",
                "tokenizer_config.json", "vocab.txt"}  # fmt: skip
 
@@ -256,7 +256,7 @@ def _partial(folder, *told):
     digest = hashlib.sha256(json.dumps([__version__, *told], default=str).encode()).hexdigest()
     return folder.with_name(f"{folder.name}.partial-{digest[:8]}")
 
-
+# %% ../nbs/a2-tools.ipynb #420633e8
 def _put_model(classifier, folder, force):
     "Save `classifier` as `folder`, and forget its unfinished training."
     _check_model_place(folder, force)
@@ -265,7 +265,7 @@ def _put_model(classifier, folder, force):
     classifier.save(folder)
     shutil.rmtree(classifier.checkpoint_dir, ignore_errors=True)
 
-# %% ../nbs/a2-tools.ipynb #9dabcfd3
+# %% ../nbs/a2-tools.ipynb #3141c7b8
 @app.command()
 def assets(
     names: Annotated[
@@ -284,7 +284,7 @@ def assets(
         size = sum((folder / Path(f).name).stat().st_size for f in ASSETS[name].files)
         print(f"{name:8} {size / 1e6:7.1f} MB  verified  {short_path(folder)}", flush=True)
 
-# %% ../nbs/a2-tools.ipynb #c6c68786
+# %% ../nbs/a2-tools.ipynb #212a806f
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -307,7 +307,7 @@ def doctor(
     if bad:
         raise ValueError(f"{bad} {'thing' if bad == 1 else 'things'} to mend, marked BAD above")
 
-# %% ../nbs/a2-tools.ipynb #d66f6708
+# %% ../nbs/a2-tools.ipynb #c8c56374
 @app.command()
 def fit(
     data: Annotated[Path, typer.Option(help=f"Labelled reviews: {KINDS}.")],
@@ -321,16 +321,21 @@ def fit(
     _check_model_place(model, force)
     reviews = _read_labelled(data, text_column, label_column)
     train, test = _hold_out(reviews)
-    partial = _partial(model, train.to_dict("list"), epochs)
-    if partial.exists():
-        _note(f"this training was stopped before: going on from {partial}")
-    classifier = _bert()(epochs=epochs, checkpoint_dir=partial)
+    classifier = _untrained(model, train, epochs)
     if test is None:
         classifier.fit(list(train["text"]), list(train["label"]))
     else:
         _judge(classifier, train, test)
     _put_model(classifier, model, force)
     print(f"saved in {model}; use it: sentiment-course predict --model {model} reviews.csv")
+
+# %% ../nbs/a2-tools.ipynb #2a4d03d2
+def _untrained(model, train, epochs):
+    "The classifier to train, which goes on where the same training was stopped before."
+    partial = _partial(model, train.to_dict("list"), epochs)
+    if partial.exists():
+        _note(f"this training was stopped before: going on from {partial}")
+    return _bert()(epochs=epochs, checkpoint_dir=partial)
 
 
 def _bert():
@@ -339,7 +344,7 @@ def _bert():
 
     return BertClassifier
 
-# %% ../nbs/a2-tools.ipynb #b0214a7a
+# %% ../nbs/a2-tools.ipynb #01a541b1
 FEWEST = 5  # distinct texts of each label, so that a fifth of them is at least one
 
 
@@ -360,7 +365,7 @@ def _hold_out(reviews):
     print(f"{len(train):,} to train on, {len(test):,} held out to judge on", flush=True)
     return train, test
 
-# %% ../nbs/a2-tools.ipynb #ed7ecaf3
+# %% ../nbs/a2-tools.ipynb #33f6a0c3
 def _judge(classifier, train, test):
     "Train `classifier` and two cheap ones on the same rows; print how they do on the others."
     import pandas as pd
@@ -378,7 +383,7 @@ def _judge(classifier, train, test):
         table = pd.crosstab(test["label"].rename("true"), given)
         print(f"\nwhat the model says of each label:\n{table.to_string()}\n", flush=True)
 
-# %% ../nbs/a2-tools.ipynb #88c095de
+# %% ../nbs/a2-tools.ipynb #f717130d
 @app.command()
 def predict(
     reviews: Annotated[str, typer.Argument(help=f"{KINDS}; or - for lines on standard input.")],
@@ -402,7 +407,7 @@ def predict(
         _write_table(scored, out, force)
         print(f"{out}: {len(scored):,} rows", file=sys.stderr)
 
-# %% ../nbs/a2-tools.ipynb #41c7d5f8
+# %% ../nbs/a2-tools.ipynb #cd5b3bde
 def _load(model):
     "The saved classifier in the folder `model`."
     if not model.is_dir():
@@ -426,14 +431,14 @@ def _read_lines():
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     return pd.DataFrame({"text": lines}, dtype=object)
 
-
+# %% ../nbs/a2-tools.ipynb #25811fbb
 def _print_table(table):
     "Write `table` to standard output as CSV in UTF-8."
     with contextlib.suppress(AttributeError, ValueError):  # a notebook has no such thing
         sys.stdout.reconfigure(encoding="utf-8", newline="")
     sys.stdout.write(_as_csv(table))
 
-# %% ../nbs/a2-tools.ipynb #276d455b
+# %% ../nbs/a2-tools.ipynb #313a5fd4
 def _add_answers(table, texts, classifier, name):
     "`table` with what `classifier` says of each text in two more columns."
     filled = [i for i, text in enumerate(texts) if text is not None]
@@ -453,14 +458,14 @@ def _add_answers(table, texts, classifier, name):
         _note(f"{name} has a column of that name already: the answers are in {' and '.join(names)}")
     return table.assign(**dict(zip(names, [labels, probabilities], strict=True)))
 
-
+# %% ../nbs/a2-tools.ipynb #981178b4
 def _unused(names, taken):
     "The names, with as many underscores as it takes for them to be new."
     while set(names) & set(taken):
         names = [f"{name}_" for name in names]
     return names
 
-# %% ../nbs/a2-tools.ipynb #c90b696b
+# %% ../nbs/a2-tools.ipynb #2549f263
 @app.command()
 def evaluate(
     reviews: Annotated[Path, typer.Argument(help=f"Labelled reviews: {KINDS}.")],
@@ -480,7 +485,7 @@ def evaluate(
     print(f"majority  {_share(count, len(labels))}, by always saying {str(most)!r}\n")
     print(_by_class(labels, given, classifier.classes_))
 
-
+# %% ../nbs/a2-tools.ipynb #3d6699c6
 def _share(part, whole):
     "A share with its 95 % interval, as text."
     from sentiment_course.baselines import wilson_interval
@@ -488,7 +493,7 @@ def _share(part, whole):
     low, high = wilson_interval(part, whole)
     return f"{part / whole:.1%} (95 % interval {low:.1%} to {high:.1%})"
 
-# %% ../nbs/a2-tools.ipynb #517309fe
+# %% ../nbs/a2-tools.ipynb #e516dd7d
 def _known_labels(labels, classes, name):
     "The labels as the model writes them; a ValueError names those that it does not know."
     by_text = {str(c): _plain(c) for c in classes}
@@ -505,7 +510,7 @@ def _listed(names):
     "The first few names as text."
     return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if names[10:] else "")
 
-
+# %% ../nbs/a2-tools.ipynb #81665ba7
 def _by_class(labels, given, classes):
     "A table of precision and recall, as text."
     import pandas as pd
@@ -517,7 +522,7 @@ def _by_class(labels, given, classes):
     columns = {"precision": scores[0], "recall": scores[1], "reviews": scores[3]}
     return pd.DataFrame(columns, index=classes).round(3).to_string(na_rep="never")
 
-# %% ../nbs/a2-tools.ipynb #9be6baa7
+# %% ../nbs/a2-tools.ipynb #ee285c75
 @app.command()
 def ladder(
     out: Annotated[Path, typer.Option(help="Folder for results and model.")] = Path("models"),
@@ -535,20 +540,15 @@ def ladder(
         if not _is_done(rung, done, out):
             _announce(f"[{number}/{len(rungs)}] {rung}")
             classifier = make()
-            done[rung] = {
-                **climb([(rung, classifier)], train, test).iloc[0],
-                "version": __version__,
-            }
-            _write_table(_ladder_table(done, rungs), out / "ladder.csv", force=True)
-            if rung == TOP:
-                _put_model(classifier, out / "reviews", force=True)
+            done[rung] = dict(climb([(rung, classifier)], train, test).iloc[0], version=__version__)
+            _keep(rung, classifier, _ladder_table(done, rungs), out)
             _announce(f"      accuracy {done[rung]['accuracy']:.1%}")
     table = _ladder_table(done, rungs).drop(columns="version")
     print(format_ladder(table))
     _draw(table, out / "ladder.svg")
     print(f"\n{TOP}, is saved in {out / 'reviews'}")
 
-# %% ../nbs/a2-tools.ipynb #76688816
+# %% ../nbs/a2-tools.ipynb #074cf8e7
 TOP = "MiniLM, fine-tuned"
 
 
@@ -567,11 +567,18 @@ def _rungs(out):
     }
 
 
+def _keep(rung, classifier, table, out):
+    "Write down the results, and the classifier of the top rung. In this order: see `_is_done`."
+    _write_table(table, out / "ladder.csv", force=True)
+    if rung == TOP:
+        _put_model(classifier, out / "reviews", force=True)
+
+# %% ../nbs/a2-tools.ipynb #370e7cd7
 def _announce(text):
     "Show how far it is."
     print(text, file=sys.stderr, flush=True)
 
-# %% ../nbs/a2-tools.ipynb #66e20497
+# %% ../nbs/a2-tools.ipynb #3405c881
 def _read_ladder(out):
     "The results in `ladder.csv`, by rung; none where there are none, or none that can be read."
     import pandas as pd
@@ -586,7 +593,7 @@ def _read_ladder(out):
         _note(f"{out / 'ladder.csv'} cannot be read: climbing again")
         return {}
 
-
+# %% ../nbs/a2-tools.ipynb #1bfc3338
 def _is_done(rung, done, out):
     "Whether a rung has its result from this version, and the top one its model too."
     if done.get(rung, {}).get("version") != __version__:
@@ -607,7 +614,7 @@ def _ladder_table(done, rungs):
 
     return pd.DataFrame([done[rung] for rung in rungs if rung in done])
 
-
+# %% ../nbs/a2-tools.ipynb #039b4da1
 def _draw(table, path):
     "Draw the ladder into the file `path`."
     import matplotlib

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TESTED', 'NEEDED', 'quiet', 'best_precision', 'cpu_flags', 'gpus', 'Finding', 'short_path', 'check_environment']
 
-# %% ../nbs/a2-doctor.ipynb #0525268f
+# %% ../nbs/a2-doctor.ipynb #9da954e6
 import contextlib
 import json
 import logging
@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 
 from .assets import ASSETS, damage, home
 
-# %% ../nbs/a2-doctor.ipynb #81928f83
+# %% ../nbs/a2-doctor.ipynb #a5d3ca43
 @contextlib.contextmanager
 def quiet():
     """Hide what libraries write to file descriptor 2; write it out if an exception escapes.
@@ -44,15 +44,12 @@ def quiet():
             yield
         except BaseException:
             _restore(saved)
-            hidden.seek(0)
-            with open(2, "wb", closefd=False) as stderr:
-                shutil.copyfileobj(hidden, stderr)
+            _tell(hidden)
             raise
-        else:
-            _restore(saved)
-            logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        _restore(saved)
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
-# %% ../nbs/a2-doctor.ipynb #a118b4a2
+# %% ../nbs/a2-doctor.ipynb #1ea952d1
 def _flush():
     "Write out what Python still holds for its error output, where it has one."
     with contextlib.suppress(Exception):
@@ -65,7 +62,14 @@ def _restore(saved):
     os.dup2(saved, 2)
     os.close(saved)
 
-# %% ../nbs/a2-doctor.ipynb #3eeb4bab
+
+def _tell(hidden):
+    "Write out what was hidden."
+    hidden.seek(0)
+    with open(2, "wb", closefd=False) as stderr:
+        shutil.copyfileobj(hidden, stderr)
+
+# %% ../nbs/a2-doctor.ipynb #a3834fb4
 def best_precision() -> str:  # "bfloat16", "float16" or "float32"
     "The precision that this machine trains fastest in."
     capabilities = [capability for _, capability in gpus()]
@@ -84,7 +88,7 @@ def cpu_flags() -> set:  # empty where the system does not tell
         (set(line.split(":")[1].split()) for line in lines if line.startswith("flags")), set()
     )
 
-# %% ../nbs/a2-doctor.ipynb #e6b97d23
+# %% ../nbs/a2-doctor.ipynb #29bddcd2
 def gpus() -> list:  # of (name, compute capability as a pair of integers)
     "The NVIDIA cards that TensorFlow sees where it is loaded, or that `nvidia-smi` lists."
     if hasattr(tensorflow := sys.modules.get("tensorflow"), "config"):
@@ -103,7 +107,7 @@ def gpus() -> list:  # of (name, compute capability as a pair of integers)
     except (OSError, ValueError, subprocess.TimeoutExpired):  # no driver, or a tool too old
         return []
 
-# %% ../nbs/a2-doctor.ipynb #a162f8d3
+# %% ../nbs/a2-doctor.ipynb #7cd300cb
 @dataclass(frozen=True)
 class Finding:
     "One thing the doctor looked at."
@@ -113,7 +117,7 @@ class Finding:
     ok: bool = True  # whether the course works with it
     advice: str = ""  # the command that mends it
 
-# %% ../nbs/a2-doctor.ipynb #dd15efce
+# %% ../nbs/a2-doctor.ipynb #f0253b59
 TESTED = {
     "numpy": "2.4.6",
     "pandas": "3.1.1",
@@ -127,7 +131,7 @@ TESTED = {
     "vaderSentiment": "3.3.2",
 }
 
-# %% ../nbs/a2-doctor.ipynb #2f299e21
+# %% ../nbs/a2-doctor.ipynb #a908395c
 def _package(name, tested):
     "A finding on the installed version of one package."
     wanted = _wanted().get(name.lower(), Requirement(name))
@@ -150,7 +154,7 @@ def _wanted():
         }
     return {}
 
-
+# %% ../nbs/a2-doctor.ipynb #f938c58c
 def _python():
     "What to type to run this very Python."
     found = shutil.which("python")
@@ -163,7 +167,7 @@ def short_path(path):
     path, own = Path(path), Path.home()
     return f"~/{path.relative_to(own)}" if path.is_relative_to(own) else str(path)
 
-# %% ../nbs/a2-doctor.ipynb #7b78b612
+# %% ../nbs/a2-doctor.ipynb #9798de8c
 def _course():
     "A finding on the installed course itself."
     try:
@@ -172,7 +176,7 @@ def _course():
         mend = f"{_python()} -m pip install ."
         return Finding("sentiment-course", "not installed", False, mend)
 
-
+# %% ../nbs/a2-doctor.ipynb #1bbfc148
 def _system():
     "Findings on Python, the operating system and the processor."
     recent = sys.version_info >= (3, 11)
@@ -191,7 +195,7 @@ def _system():
     yield Finding("GPU", cards or "none (the course needs none)")
     yield Finding("precision", best_precision())
 
-# %% ../nbs/a2-doctor.ipynb #a36ba976
+# %% ../nbs/a2-doctor.ipynb #508df5d3
 def _memory():
     "A finding on the memory of the machine."
     if (size := _memory_size()) is None:
@@ -212,7 +216,7 @@ def _memory_size():
             sizes.append(int(Path(limit).read_text()))
     return min(sizes)
 
-
+# %% ../nbs/a2-doctor.ipynb #57ef8e61
 def _disk():
     "A finding on the free space where the assets are kept."
     folder = next(p for p in (home(), *home().absolute().parents) if p.is_dir())
@@ -230,7 +234,7 @@ def _disk():
 
 _ELSEWHERE = "export SENTIMENT_COURSE_HOME=another/folder  # with 1 GB free, and yours to write"
 
-# %% ../nbs/a2-doctor.ipynb #234fb00b
+# %% ../nbs/a2-doctor.ipynb #ff4c4ee4
 NEEDED = ("reviews", "minilm")
 
 
@@ -250,14 +254,14 @@ def _asset(name):
         return Finding(f"asset {name}", f"damaged: {wrong}", False, mend)
     return Finding(f"asset {name}", f"verified, in {short_path(folder)}")
 
-
+# %% ../nbs/a2-doctor.ipynb #241b0d3e
 def _pip():
     "A finding on pip, which fetches the assets."
     if find_spec("pip") is None:
         return Finding("pip", "not installed", False, f"{_python()} -m ensurepip")
     return Finding("pip", metadata.version("pip"))
 
-# %% ../nbs/a2-doctor.ipynb #90405e46
+# %% ../nbs/a2-doctor.ipynb #ab5f76c7
 def _backend():
     "A finding on what Keras computes with."
     name = os.environ.get("KERAS_BACKEND") or _configured_backend() or "tensorflow"
@@ -275,7 +279,7 @@ def _configured_backend():
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return json.loads(Path(folder, "keras.json").read_text()).get("backend")
 
-# %% ../nbs/a2-doctor.ipynb #fb53f914
+# %% ../nbs/a2-doctor.ipynb #60cad2f7
 def check_environment(
     load: bool = False,  # whether to load TensorFlow too, which takes seconds
 ) -> list:  # of `Finding`
@@ -285,7 +289,7 @@ def check_environment(
     findings += [_backend(), _pip(), *map(_asset, ASSETS)]
     return [*findings, _loading()] if load else findings
 
-# %% ../nbs/a2-doctor.ipynb #e1d3342d
+# %% ../nbs/a2-doctor.ipynb #260b0509
 def _loading():
     "A finding on whether TensorFlow loads. In a process of its own: a crash must not be ours."
     command = [sys.executable, "-c", "import tensorflow"]
