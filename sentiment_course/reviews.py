@@ -69,7 +69,7 @@ def clean_text(
     "Mend `text` without taking anything from what it says."
     while (plain := html.unescape(text)) != text:  # some were escaped twice
         text = plain
-    visible = "".join(c if c.isprintable() else " " for c in html.unescape(text))
+    visible = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(visible.split())
 
 # %% ../nbs/06-reviews.ipynb #bd7ecb5d
