@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'NOTE', 'HEAD', 'check_learning_rate_at', 'check_mean_pool', 'check_epoch_kept', 'build_network',
-           'WarmupDecay', 'BertSettings', 'check_settings', 'hold_out', 'logits_of', 'fit_head', 'compile_network',
-           'train_epoch', 'training_state', 'Checkpoint', 'replace_file', 'load_checkpoint', 'fingerprint', 'fine_tune',
-           'one_epoch', 'validate', 'is_best', 'stopped', 'BertPredictor', 'BertClassifier', 'save_classifier',
-           'load_classifier']
+           'WarmupDecay', 'BertSettings', 'check_settings', 'hold_out', 'logits_of', 'fit_head', 'average_momentum',
+           'compile_network', 'train_epoch', 'training_state', 'Checkpoint', 'replace_file', 'load_checkpoint',
+           'fingerprint', 'fine_tune', 'one_epoch', 'validate', 'is_best', 'stopped', 'BertPredictor', 'BertClassifier',
+           'save_classifier', 'load_classifier']
 
-# %% ../nbs/10-bert.ipynb #b8194789
+# %% ../nbs/10-bert.ipynb #6acbcfaa
 import hashlib
 import json
 import os
@@ -30,10 +30,10 @@ from .assets import sha256, swap
 from .doctor import best_precision, gpus
 from .encoders import keras, load_encoder, pad, save_encoder
 from .exercises import Exercise
-from .losses import cross_entropy_from_logits, softmax
+from .losses import cross_entropy_from_logits, one_hot, softmax
 from .reviews import bucket_batches, check_texts, check_training, encode_labels
 
-# %% ../nbs/10-bert.ipynb #789361ec
+# %% ../nbs/10-bert.ipynb #7c42eec4
 def build_network(
     encoder: keras.Model,  # [token ids, mask] to (batch, length, hidden)
     classes: int,
@@ -47,7 +47,7 @@ def build_network(
     head = keras.layers.Dense(classes, kernel_initializer=start, name="head", dtype="float32")
     return keras.Model(encoder.inputs, head(pooled), name="classifier")
 
-# %% ../nbs/10-bert.ipynb #3c83870a
+# %% ../nbs/10-bert.ipynb #b2b3a147
 @keras.saving.register_keras_serializable("sentiment_course")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     "A learning rate that rises in a line over the first tenth of the steps, then falls to zero."
@@ -64,7 +64,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self):
         return {"peak": self.peak, "steps": self.steps}
 
-# %% ../nbs/10-bert.ipynb #1a6e9f2b
+# %% ../nbs/10-bert.ipynb #40da825b
 class BertSettings(ClassifierMixin, BaseEstimator):
     "The parameters of `BertClassifier`."
 
@@ -87,7 +87,7 @@ class BertSettings(ClassifierMixin, BaseEstimator):
         self.precision, self.validation_split, self.seed = precision, validation_split, seed
         self.checkpoint_dir, self.verbose = checkpoint_dir, verbose
 
-# %% ../nbs/10-bert.ipynb #59328b8e
+# %% ../nbs/10-bert.ipynb #52129c4f
 def check_settings(settings):
     "Raise a ValueError that names the first parameter that cannot be used."
     s = settings
@@ -106,7 +106,7 @@ def check_settings(settings):
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
-# %% ../nbs/10-bert.ipynb #adb43fd2
+# %% ../nbs/10-bert.ipynb #d111fc26
 def hold_out(
     ids: np.ndarray,  # class numbers, (texts,)
     share: float,  # of each class, to set aside
@@ -121,7 +121,7 @@ def hold_out(
     aside = np.sort(np.concatenate(aside))
     return np.setdiff1d(np.arange(len(ids)), aside), aside
 
-# %% ../nbs/10-bert.ipynb #716124e0
+# %% ../nbs/10-bert.ipynb #faae2adc
 def logits_of(
     network: keras.Model,  # of `build_network`
     tokens: list,  # of int arrays
@@ -134,7 +134,7 @@ def logits_of(
         logits[batch] = network.predict_on_batch(pad([tokens[i] for i in batch]))
     return logits
 
-# %% ../nbs/10-bert.ipynb #d08e688f
+# %% ../nbs/10-bert.ipynb #5ef7363c
 def fit_head(
     network: keras.Model,  # of `build_network`; its head is changed
     tokens: list,
@@ -153,27 +153,35 @@ def fit_head(
     loss = cross_entropy_from_logits(ids, vectors @ kernel + bias)
     return pd.DataFrame({"epoch": [1], "loss": [loss]})
 
-# %% ../nbs/10-bert.ipynb #8a11b88f
+# %% ../nbs/10-bert.ipynb #2e0f704a
+def average_momentum(
+    steps: int,  # of the whole training
+) -> float:  # in [0, 0.99]
+    "The momentum of a moving average that spans about a tenth of `steps`."
+    return min(0.99, max(0.0, 1 - 10 / steps))
+
+# %% ../nbs/10-bert.ipynb #0f5bc88b
 def compile_network(
     network: keras.Model,
     steps: int,  # of the whole training
-    learning_rate: float,
+    learning_rate: float,  # the highest
     precision: str,  # float16 needs its loss scaled up, lest small gradients vanish
 ):
-    "Give `network` its loss and AdamW with warm-up, decay and clipping."
+    "Give `network` its loss, and AdamW with warm-up, decay, clipping and averaging."
     optimizer = keras.optimizers.AdamW(
-        WarmupDecay(learning_rate, steps), weight_decay=0.01, global_clipnorm=1.0
-    )
+        WarmupDecay(learning_rate, steps), weight_decay=0.01, global_clipnorm=1.0,
+        use_ema=True, ema_momentum=average_momentum(steps),
+    )  # fmt: skip
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     # On a CPU, TensorFlow's own kernels are faster than what XLA makes of this network.
     plain = keras.backend.backend() == "tensorflow" and not gpus()
     network.compile(optimizer, loss, jit_compile=False if plain else "auto")
     optimizer.build(network.trainable_variables)
 
-# %% ../nbs/10-bert.ipynb #0bdb0afe
+# %% ../nbs/10-bert.ipynb #948e054a
 def train_epoch(
     network: keras.Model,  # compiled
     tokens: list,
@@ -183,21 +191,21 @@ def train_epoch(
     verbose: bool = False,
 ) -> float:  # mean loss over the epoch
     "One pass over `batches`."
-    total, seen = 0.0, 0
+    total, seen, targets = 0.0, 0, one_hot(ids, network.output.shape[-1])
     bar = tqdm(batches, label, unit="batch", disable=not verbose)
     for batch in bar:
-        loss = network.train_on_batch(pad([tokens[i] for i in batch]), ids[batch])
+        loss = network.train_on_batch(pad([tokens[i] for i in batch]), targets[batch])
         total, seen = total + float(loss) * len(batch), seen + len(batch)
         bar.set_postfix(loss=f"{total / seen:.3f}", refresh=False)
     return total / seen
 
-# %% ../nbs/10-bert.ipynb #b44b8310
+# %% ../nbs/10-bert.ipynb #d885aa33
 def training_state(network):
     "The variables that decide how the training of `network` goes on."
     metrics = {id(v) for v in network.metrics_variables}
     return [v for v in network.variables if id(v) not in metrics] + network.optimizer.variables
 
-# %% ../nbs/10-bert.ipynb #b8b58317
+# %% ../nbs/10-bert.ipynb #0ea809cf
 class Checkpoint:
     "The state of a training, in one file of `folder`; kept nowhere where `folder` is None."
 
@@ -221,7 +229,7 @@ class Checkpoint:
             return load_checkpoint(self.path, self.state, self.fingerprint)
         return [], []
 
-# %% ../nbs/10-bert.ipynb #e37bac2a
+# %% ../nbs/10-bert.ipynb #a0651559
 def replace_file(path, write):
     "Have `write` write another file, then put that in the place of `path` in one step."
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -245,7 +253,7 @@ def load_checkpoint(path, state, fingerprint):
         best = [file.get_tensor(n) for n in sorted(names, key=lambda n: int(n[len("best.") :]))]
     return best, json.loads(told["history"])
 
-# %% ../nbs/10-bert.ipynb #c191f877
+# %% ../nbs/10-bert.ipynb #b4918af7
 def fingerprint(settings, tokens, ids):
     "A hash of all that decides how a training goes."
     told = settings.get_params() | {"backend": keras.backend.backend()}
@@ -255,42 +263,42 @@ def fingerprint(settings, tokens, ids):
         digest.update(np.ascontiguousarray(array).tobytes() + b"|")
     return digest.hexdigest()
 
-# %% ../nbs/10-bert.ipynb #dd8bea43
+# %% ../nbs/10-bert.ipynb #dc9127c9
 def fine_tune(
     network: keras.Model,  # of `build_network`; its weights are changed
     tokens: list,
     ids: np.ndarray,  # class numbers, (texts,)
-    settings: BertSettings,
+    s: BertSettings,
     precision: str,
-) -> pd.DataFrame:  # a row an epoch: `loss`, `validation_loss`, `validation_accuracy`, `seconds`
+) -> pd.DataFrame:  # a row an epoch: `loss`, `seconds`, `validation_loss`, `validation_accuracy`
     "Train the whole network and leave it with the weights of its best epoch."
-    s = settings
     train, aside = hold_out(ids, s.validation_split, s.seed)
     steps = -(-len(train) // s.batch_size) * s.epochs
     compile_network(network, steps, s.learning_rate, precision)
     checkpoint = Checkpoint(network, s.checkpoint_dir, fingerprint(s, tokens, ids))
     best, history = checkpoint.load()
     while len(history) < s.epochs and not stopped(history):
-        history.append(one_epoch(network, tokens, ids, train, aside, s, len(history)))
-        if is_best(history):
-            best = [keras.ops.convert_to_numpy(w).copy() for w in network.weights]
+        row = one_epoch(network, tokens, ids, train, s, len(history))
+        running = network.get_weights()
+        network.optimizer.finalize_variable_values(network.trainable_variables)  # the averages
+        history.append(row | validate(network, [tokens[i] for i in aside], ids[aside]))
+        best = network.get_weights() if is_best(history) else best
+        network.set_weights(running)
         checkpoint.save(best, history)
     network.set_weights(best)
     return pd.DataFrame(history)
 
-# %% ../nbs/10-bert.ipynb #44c73b45
-def one_epoch(network, tokens, ids, train, aside, settings, epoch):
-    "Train on the texts `train`, measure on the texts `aside`; the row of the history."
+# %% ../nbs/10-bert.ipynb #ec71953a
+def one_epoch(network, tokens, ids, train, settings, epoch):
+    "Train once on the texts `train`; the first part of a row of the history."
     s, start = settings, time.perf_counter()
     lengths = [len(tokens[i]) for i in train]
     batches = bucket_batches(lengths, s.batch_size, np.random.default_rng([s.seed, epoch]))
     label = f"epoch {epoch + 1}/{s.epochs}"
     loss = train_epoch(network, tokens, ids, [train[b] for b in batches], label, s.verbose)
-    measured = validate(network, [tokens[i] for i in aside], ids[aside])
-    seconds = round(time.perf_counter() - start, 1)
-    return {"epoch": epoch + 1, "loss": loss} | measured | {"seconds": seconds}
+    return {"epoch": epoch + 1, "loss": loss, "seconds": round(time.perf_counter() - start, 1)}
 
-# %% ../nbs/10-bert.ipynb #778c6217
+# %% ../nbs/10-bert.ipynb #26ed4a7b
 def validate(network, tokens, ids):
     "Loss and accuracy on texts set aside; empty where there are none."
     if not len(ids):
@@ -312,7 +320,7 @@ def stopped(history):
     losses = [row.get("validation_loss", -row["epoch"]) for row in history[-3:]]
     return len(losses) == 3 and losses[0] < losses[1] < losses[2]
 
-# %% ../nbs/10-bert.ipynb #5a04f523
+# %% ../nbs/10-bert.ipynb #3be26346
 class BertPredictor(BertSettings):
     "What a trained `BertClassifier` answers."
 
@@ -331,7 +339,12 @@ class BertPredictor(BertSettings):
         "The most probable class of each text."
         return self.classes_[self.predict_proba(texts).argmax(axis=1)]
 
-# %% ../nbs/10-bert.ipynb #2e5c13de
+    def save(self, path):
+        "Write the classifier to the folder `path`; an earlier classifier there is replaced."
+        check_is_fitted(self)
+        save_classifier(self, Path(path))
+
+# %% ../nbs/10-bert.ipynb #5b6baf3a
 class BertClassifier(BertPredictor):
     """A BERT encoder with a classification head. Article, section 5.2; Devlin et al. (2018).
 
@@ -352,17 +365,12 @@ class BertClassifier(BertPredictor):
             self.history_ = fine_tune(self.network_, tokens, ids, self, self.precision_)
         return self
 
-    def save(self, path):
-        "Write the classifier to the folder `path`; an earlier classifier there is replaced."
-        check_is_fitted(self)
-        save_classifier(self, Path(path))
-
     @classmethod
     def load(cls, path):
         "The classifier in the folder `path`; raises `ValueError` where none is, or a damaged one."
         return load_classifier(cls, Path(path))
 
-# %% ../nbs/10-bert.ipynb #d98ddf5c
+# %% ../nbs/10-bert.ipynb #2fa0e0be
 NOTE, HEAD = "classifier.json", "head.safetensors"
 
 
@@ -386,7 +394,7 @@ def save_classifier(classifier, path):
         (ready / NOTE).write_text(json.dumps(note, indent=2, ensure_ascii=False), encoding="utf-8")
         swap(ready, path, Path(temporary, "old"))
 
-# %% ../nbs/10-bert.ipynb #3d8b154f
+# %% ../nbs/10-bert.ipynb #4b1ae461
 def load_classifier(cls, path):
     "Read what `save_classifier` wrote."
     if not (path / NOTE).is_file():
@@ -406,7 +414,7 @@ def load_classifier(cls, path):
     classifier.network_.get_layer("head").set_weights([head["kernel"], head["bias"]])
     return classifier
 
-# %% ../nbs/10-bert.ipynb #94593176
+# %% ../nbs/10-bert.ipynb #85f996cb
 def _learning_rate(step, steps, peak):
     warmup = max(1.0, steps / 10)
     fall = (steps - step) / max(1.0, steps + 1 - warmup)
@@ -427,7 +435,7 @@ def _epoch_kept(losses, patience):
             break
     return best
 
-# %% ../nbs/10-bert.ipynb #8f6da6e4
+# %% ../nbs/10-bert.ipynb #25e3ce7f
 _vectors = np.random.default_rng(0).normal(size=(2, 5, 3))
 
 check_learning_rate_at = Exercise(
