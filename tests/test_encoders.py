@@ -149,6 +149,7 @@ def test_configs_that_are_no_bert_are_refused(tmp_path):
         ("[]", "not in JSON|lacks"),
         ({"hidden_size": 4}, "lacks 'vocab_size'"),
         (told | {"hidden_act": "relu"}, "'relu'"),
+        (told | {"num_attention_heads": 7}, "heads that do not share out hidden_size"),
         (told | {"hidden_size": 192}, "has the shape .* but config.json asks for"),
         (told | {"num_hidden_layers": 7}, "lack 'encoder.layer.6"),
     ]:

