@@ -93,6 +93,9 @@ class SelfAttention(layers.Layer):
         heads = ops.matmul(self.dropout(weights, training=training), v)
         return self.join(ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), ops.shape(x)))
 
+# %% ../nbs/10-bert-encoders.ipynb #16523d8d
+LOWEST = -30000.0  # softmax gives it nothing, and float16 can hold it
+
 # %% ../nbs/10-bert-encoders.ipynb #7eece01d
 @contextlib.contextmanager
 def seeded(seed):
@@ -116,9 +119,6 @@ def seeded_dropout(*seeds):
     with torch.random.fork_rng():
         torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
         yield
-
-
-LOWEST = -30000.0  # softmax gives it nothing, and float16 can hold it
 
 # %% ../nbs/10-bert-encoders.ipynb #d7365266
 class EncoderLayer(layers.Layer):
