@@ -128,7 +128,7 @@ def logits_of(
     verbose: bool = False,  # show progress after two seconds
 ) -> np.ndarray:  # float64 (texts, classes)
     "The logits of every text, in order."
-    batches = bucket_batches([len(t) for t in tokens], 64)
+    batches = bucket_batches([len(t) for t in tokens], 64) if tokens else []
     logits = np.empty((len(tokens), network.output.shape[-1]))
     for batch in tqdm(batches, "scoring", unit="batch", disable=not verbose, delay=2):
         logits[batch] = network.predict_on_batch(pad([tokens[i] for i in batch]))
@@ -332,7 +332,8 @@ class BertPredictor(BertSettings):
         "The probability of each class, (texts, classes), in the order of `classes_`."
         check_is_fitted(self)
         tokens = self.encoder_.tokenize(check_texts(texts), self.max_length)
-        return softmax(logits_of(self.network_, tokens, self.verbose))
+        logits = logits_of(self.network_, tokens, self.verbose)
+        return softmax(logits) if len(logits) else logits
 
     def predict(self, texts):
         "The most probable class of each text."
