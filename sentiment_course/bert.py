@@ -6,8 +6,8 @@
 __all__ = ['PRECISIONS', 'NOTE', 'HEAD', 'check_learning_rate_at', 'check_mean_pool', 'check_epoch_kept', 'build_network',
            'WarmupDecay', 'BertSettings', 'check_settings', 'hold_out', 'logits_of', 'fit_head', 'average_momentum',
            'compile_network', 'train_epoch', 'training_state', 'Checkpoint', 'replace_file', 'load_checkpoint',
-           'fingerprint', 'fine_tune', 'one_epoch', 'validate', 'is_best', 'stopped', 'BertPredictor', 'BertClassifier',
-           'save_classifier', 'load_classifier']
+           'fingerprint', 'weights_of', 'use_averages', 'fine_tune', 'one_epoch', 'validate', 'is_best', 'stopped',
+           'BertPredictor', 'BertClassifier', 'save_classifier', 'load_classifier']
 
 # %% ../nbs/10-bert.ipynb #62223d83
 import hashlib
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from .assets import sha256, swap
 from .doctor import best_precision, gpus
-from .encoders import keras, load_encoder, pad, save_encoder
+from .encoders import keras, load_encoder, pad, save_encoder, seeded_dropout
 from .exercises import Exercise
 from .losses import cross_entropy_from_logits, one_hot, softmax
 from .reviews import bucket_batches, check_texts, check_training, encode_labels
@@ -219,7 +219,7 @@ class Checkpoint:
             return
         arrays = {f"state.{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.state)}
         arrays |= {f"best.{i}": array for i, array in enumerate(best)}
-        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        arrays = {name: np.array(array, order="C") for name, array in arrays.items()}
         told = {"fingerprint": self.fingerprint, "history": json.dumps(history)}
         replace_file(self.path, lambda path: save_file(arrays, path, told))
 
@@ -263,6 +263,19 @@ def fingerprint(settings, tokens, ids):
         digest.update(np.ascontiguousarray(array).tobytes() + b"|")
     return digest.hexdigest()
 
+# %% ../nbs/10-bert.ipynb #69bfd13b
+def weights_of(network):
+    "Copies of the weights; PyTorch would hand out the live ones."
+    return [np.array(w) for w in network.get_weights()]
+
+
+def use_averages(network):
+    "Put the moving averages into `network`; answers the weights that it had."
+    running = weights_of(network)
+    network.optimizer.finalize_variable_values(network.trainable_variables)
+    network.set_weights(weights_of(network))  # JAX gives away buffers that two variables share
+    return running
+
 # %% ../nbs/10-bert.ipynb #96ad84de
 def fine_tune(
     network: keras.Model,  # of `build_network`; its weights are changed
@@ -278,10 +291,9 @@ def fine_tune(
     best, history = checkpoint.load()
     while len(history) < s.epochs and not stopped(history):
         row = one_epoch(network, tokens, ids, train, s, len(history))
-        running = network.get_weights()
-        network.optimizer.finalize_variable_values(network.trainable_variables)  # the averages
+        running = use_averages(network)
         history.append(row | validate(network, [tokens[i] for i in aside], ids[aside]))
-        best = network.get_weights() if is_best(history) else best
+        best = weights_of(network) if is_best(history) else best
         network.set_weights(running)
         checkpoint.save(best, history)
     network.set_weights(best)
@@ -294,7 +306,8 @@ def one_epoch(network, tokens, ids, train, settings, epoch):
     lengths = [len(tokens[i]) for i in train]
     batches = bucket_batches(lengths, s.batch_size, np.random.default_rng([s.seed, epoch]))
     label = f"epoch {epoch + 1}/{s.epochs}"
-    loss = train_epoch(network, tokens, ids, [train[b] for b in batches], label, s.verbose)
+    with seeded_dropout(s.seed, epoch):
+        loss = train_epoch(network, tokens, ids, [train[b] for b in batches], label, s.verbose)
     return {"epoch": epoch + 1, "loss": loss, "seconds": round(time.perf_counter() - start, 1)}
 
 # %% ../nbs/10-bert.ipynb #9ec7fb77

@@ -129,4 +129,4 @@ def test_no_path_or_host_of_a_machine_is_committed():
         if name.endswith((".png", ".svg", ".gif")):
             continue
         text = (ROOT / name).read_text(encoding="utf-8")
-        assert not re.search(r"/root/|/home/\w+/|pypi\.org|files\.pythonhosted", text), name
+        assert not re.search(r"/root[/]|/home/\w+/|pypi[.]org|files[.]pythonhosted", text), name
