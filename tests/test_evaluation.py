@@ -1,0 +1,512 @@
+"""`sentiment_course.evaluation` against scikit-learn, SciPy and statsmodels."""
+
+import math
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import bootstrap
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
+
+from sentiment_course import evaluation
+from sentiment_course.baselines import TfidfClassifier
+from sentiment_course.evaluation import (
+    COLUMNS_2014,
+    TABLE_2014,
+    bootstrap_interval,
+    by_slice,
+    calibrated,
+    class_ids,
+    compare,
+    compound_2014,
+    difference_interval,
+    expected_calibration_error,
+    faithfulness,
+    fit_temperature,
+    highlight,
+    hutto_table,
+    learning_curve,
+    mcnemar,
+    measures,
+    occlusion,
+    reliability,
+    report,
+    slices,
+    summary,
+    three_class_scores,
+    worst_mistakes,
+)
+
+PROPERTY = settings(deadline=None, max_examples=50, derandomize=True)
+PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
+SCRIPT = "<script>alert(1)</script> & \"dull\" 'slow'"
+
+
+def columns(pairs):
+    """A list of pairs as two arrays."""
+    return np.array(pairs).T
+
+
+@st.composite
+def predictions(draw, classes=3):
+    """Class numbers and probabilities for a few texts."""
+    n, k = draw(st.integers(1, 40)), draw(st.integers(2, classes))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    return rng.integers(k, size=n), rng.dirichlet(np.full(k, 0.5), n)
+
+
+class Words(ClassifierMixin, BaseEstimator):
+    """Three classes by the presence of words: cheap, and known exactly."""
+
+    classes_ = np.array(["bad", "good", "so-so"])
+
+    def predict_proba(self, texts):
+        logits = [[t.count("awful"), t.count("fine"), 0.2] for t in texts]
+        p = np.exp(np.array(logits, dtype=float).reshape(-1, 3))
+        return p / p.sum(axis=1, keepdims=True)
+
+    def predict(self, texts):
+        return self.classes_[self.predict_proba(texts).argmax(axis=1)]
+
+
+@pytest.fixture(scope="module")
+def tfidf():
+    texts = ["a fine film", "a dull film", "really fine fun", "dull and slow"] * 3
+    return TfidfClassifier().fit(texts, ["positive", "negative"] * 6)
+
+
+# Measures and intervals
+
+
+@PROPERTY
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.filterwarnings("ignore:A single label was found")
+def test_measures_agree_with_sklearn(pairs):
+    y, z = columns(pairs)
+    peers = accuracy_score(y, z), balanced_accuracy_score(y, z), f1_score(y, z, average="macro")
+    np.testing.assert_allclose(measures(y, z), peers, atol=1e-12)
+    names = np.array(["a", "b", "c", "d"])
+    np.testing.assert_allclose(measures(names[y], names[z]), peers, atol=1e-12)
+
+
+def test_bootstrap_agrees_with_scipy_for_paired_arrays():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    y = x + rng.normal(size=300)
+
+    def correlation(x, y):
+        return np.corrcoef(x, y)[0, 1]
+
+    peer = bootstrap((x, y), correlation, paired=True, vectorized=False, method="percentile",
+                     n_resamples=2000, confidence_level=0.9, rng=1).confidence_interval  # fmt: skip
+    ours = bootstrap_interval(correlation, x, y, confidence=0.9, resamples=2000)
+    np.testing.assert_allclose(ours, peer, atol=0.01)
+
+
+@PROPERTY
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(0, 9))
+def test_bootstrap_is_ordered_repeatable_and_inside_the_data(values, seed):
+    low, high = bootstrap_interval(np.mean, values, resamples=50, seed=seed)
+    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+    assert (low, high) == bootstrap_interval(np.mean, values, resamples=50, seed=seed)
+
+
+def test_bootstrap_intervals_hold_the_truth_about_as_often_as_promised():
+    rng = np.random.default_rng(0)
+    held = [low <= 0 <= high for low, high in (
+        bootstrap_interval(np.mean, rng.normal(size=100), confidence=0.8, resamples=150, seed=i)
+        for i in range(400))]  # fmt: skip
+    assert 0.73 < np.mean(held) < 0.86  # three standard errors about 0.795
+
+
+def test_summary_has_the_measures_inside_their_intervals():
+    labels = ["a", "b"] * 50
+    called = ["a", "b"] * 40 + ["b", "a"] * 10
+    table = summary(labels, called)
+    assert list(table.index) == ["accuracy", "balanced accuracy", "F1"]
+    assert (table.low < table.value).all() and (table.value < table.high).all()
+    np.testing.assert_allclose(table.value, 0.8)
+
+
+# Paired comparison
+
+
+@PROPERTY
+@given(PAIRS)
+def test_mcnemar_agrees_with_statsmodels_and_is_symmetric(pairs):
+    first, second = columns(pairs)
+    b, c, p = mcnemar(first, second)
+    assert mcnemar(second, first) == (c, b, p)
+    assert b + c == np.sum(first != second)
+    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
+    assert p == pytest.approx(min(1, 2 * tail))
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables")
+    both, neither = np.sum(first & second), np.sum(~first & ~second)
+    assert p == pytest.approx(tables.mcnemar([[both, b], [c, neither]], exact=True).pvalue)
+
+
+@PROPERTY
+@given(PAIRS)
+def test_difference_interval_is_antisymmetric_and_in_range(pairs):
+    first, second = columns(pairs)
+    low, high = difference_interval(first, second)
+    assert -1 <= low <= high <= 1
+    back = difference_interval(second, first)
+    np.testing.assert_allclose(back, (-high, -low), atol=1e-12)
+    narrow = difference_interval(first, second, confidence=0.5)
+    assert low <= narrow[0] and narrow[1] <= high
+
+
+def test_difference_interval_covers_the_true_gain():
+    rng = np.random.default_rng(0)
+    cells = rng.choice(4, p=[0.7, 0.05, 0.15, 0.1], size=(1000, 120))  # both, first, second, none
+    held = [low <= 0.1 <= high for low, high in (
+        difference_interval(np.isin(c, (0, 1)), np.isin(c, (0, 2))) for c in cells)]  # fmt: skip
+    assert 0.93 < np.mean(held) < 0.98
+
+
+def test_compare_takes_neighbours_on_the_ladder():
+    labels = np.array(["a", "b"] * 20)
+    table = compare(labels, {"worst": labels[::-1], "middle": ["a"] * 40, "best": labels})
+    assert list(table.step) == ["worst → middle", "middle → best"]
+    np.testing.assert_allclose(table.gain, 0.5)
+    assert (table.p_value < 1e-4).all() and (table.low > 0).all()
+    assert compare(labels, {"alone": labels}).empty
+
+
+# Calibration
+
+
+@PROPERTY
+@given(predictions(), st.integers(1, 20))
+def test_reliability_counts_every_text_once(case, bins):
+    ids, p = case
+    table = reliability(ids, p, bins)
+    assert table.texts.sum() == len(ids)
+    assert ((table.low <= table.confidence + 1e-9) & (table.confidence <= table.high + 1e-9)).all()
+    correct = p.argmax(axis=1) == ids
+    assert np.average(table.accuracy, weights=table.texts) == pytest.approx(correct.mean())
+    error = expected_calibration_error(ids, p, bins)
+    assert abs(correct.mean() - p.max(axis=1).mean()) - 1e-9 <= error <= 1
+
+
+def test_reliability_agrees_with_sklearn():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([1, 1], 500)
+    ids = rng.integers(2, size=500)
+    share, confidence = calibration_curve(p.argmax(axis=1) == ids, p.max(axis=1), n_bins=10)
+    table = reliability(ids, p)
+    np.testing.assert_allclose(table.accuracy, share)
+    np.testing.assert_allclose(table.confidence, confidence)
+
+
+def test_certain_and_right_is_calibrated_certain_and_wrong_is_not():
+    sure = np.eye(2)[[0, 1, 1]]
+    assert expected_calibration_error([0, 1, 1], sure) == 0
+    assert expected_calibration_error([1, 0, 0], sure) == 1
+
+
+@PROPERTY
+@given(predictions(), st.floats(0.05, 20))
+def test_calibrated_keeps_the_order_and_gives_probabilities(case, temperature):
+    _, p = case
+    q = calibrated(p, temperature)
+    np.testing.assert_allclose(q.sum(axis=1), 1)
+    np.testing.assert_allclose(calibrated(np.clip(p, 1e-9, 1), 1.0), p, atol=1e-6)
+    clear = np.ptp(np.sort(p, axis=1)[:, -2:], axis=1) > 1e-6
+    assert (q.argmax(axis=1) == p.argmax(axis=1))[clear].all()
+
+
+@pytest.mark.parametrize("true", [0.3, 1.0, 4.0])
+def test_fit_temperature_finds_the_one_that_was_used(true):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20000, 3)) * 2
+    honest = calibrated(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), 1)
+    ids = (rng.random((20000, 1)) > np.cumsum(honest, axis=1)).sum(axis=1)
+    ids = np.minimum(ids, 2)
+    found = fit_temperature(ids, calibrated(honest, 1 / true))
+    assert found == pytest.approx(true, rel=0.06)
+
+
+@PROPERTY
+@given(predictions())
+def test_fit_temperature_is_never_worse_than_its_neighbours(case):
+    ids, p = case
+    t = fit_temperature(ids, p)
+    assert 0.01 <= t <= 100.0001
+    every = range(p.shape[1])
+    best = log_loss(ids, calibrated(p, t), labels=every)
+    for other in (t * 1.01, t / 1.01, 1.0):
+        if 0.01 <= other <= 100:
+            assert best <= log_loss(ids, calibrated(p, other), labels=every) + 1e-6
+
+
+# Slices, mistakes, learning curve
+
+
+def test_slices_of_known_texts():
+    reviews = pd.DataFrame({
+        "text": ["Not bad, but slow.", "It isn’t fun", "word " * 25, "Buttery knot", "", "好看"],
+        "rating": [0.6, -2.0, 3.0, -0.9, 1.5, 2.0],
+        "spread": [1.0, 0.2, 2.0, 0.99, 0.0, 0.0],
+        "source": ["films", "films", "cars", "cars", "cars", "cars"],
+    }, index=[9, 8, 7, 6, 5, 4])  # fmt: skip
+    table = slices(reviews)
+    assert list(table.index) == list(reviews.index) and all(
+        kind.kind == "b" for kind in table.dtypes
+    )
+    assert table["negation"].tolist() == [True, True, False, False, False, False]
+    assert table["but"].tolist() == [True, False, False, False, False, False]
+    assert table["short, to 10 words"].tolist() == [True, True, False, True, True, True]
+    assert table["long, from 25 words"].tolist() == [False, False, True, False, False, False]
+    assert table["raters disagree, spread from 1"].tolist() == [True, False, True] + [False] * 3
+    assert table["weak, rating below 1"].sum() == 2 and table["strong, rating from 2"].sum() == 3
+    assert table["cars"].sum() == 4
+    assert list(slices(reviews[["text"]])) == list(table)[:4]
+    assert len(slices(reviews[["text"]].iloc[:0])) == 0
+
+
+def test_by_slice_leaves_out_what_is_empty():
+    kinds = pd.DataFrame({"some": [True, False, True], "none": [False] * 3}, index=[5, 6, 7])
+    table = by_slice([True, False, False], kinds)
+    assert list(table.index) == ["all", "some"] and table.texts.tolist() == [3, 2]
+    np.testing.assert_allclose(table.accuracy, [1 / 3, 1 / 2])
+    assert ((table.low < table.accuracy) & (table.accuracy < table.high)).all()
+
+
+def test_worst_mistakes_are_wrong_and_sorted():
+    texts = ["awful awful", "awful", "fine", "fine awful awful awful", "?"]
+    classifier = Words()
+    p = classifier.predict_proba(texts)
+    table = worst_mistakes(texts, ["good"] * 5, p, classifier.classes_, count=3)
+    assert table.index.tolist() == [3, 0, 1] and (table.predicted == "bad").all()
+    assert (table.label == "good").all() and table.probability.is_monotonic_decreasing
+    perfect = worst_mistakes(texts, classifier.predict(texts), p, classifier.classes_)
+    assert perfect.empty
+
+
+def test_learning_curve_leaves_the_classifier_alone_and_checks_sizes():
+    reviews = pd.DataFrame({"text": ["a fine film", "a dull film"] * 20,
+                            "label": ["positive", "negative"] * 20})  # fmt: skip
+    classifier = TfidfClassifier()
+    table = learning_curve(classifier, reviews, reviews, [10, 40])
+    assert table["size"].tolist() == [10, 40] and table.accuracy.tolist() == [1, 1]
+    assert not hasattr(classifier, "classes_")
+    for size in (1, 41, 2.5):
+        with pytest.raises(ValueError, match="sizes must be whole numbers from 2 to 40"):
+            learning_curve(classifier, reviews, reviews, [size])
+
+
+# Explanations
+
+
+@PROPERTY
+@given(st.text(max_size=80))
+def test_occlusion_finds_the_words_of_any_text(text):
+    table = occlusion(Words(), text)
+    assert [text[s:e] for s, e in zip(table.start, table.end, strict=True)] == table.word.tolist()
+    unspaced = "".join(table.word)
+    assert unspaced == "".join(text.split())
+    assert "".join(Text().of(highlight(text, table)).split()) == unspaced
+
+
+def test_several_words_are_taken_out_where_they_stand():
+    assert evaluation._without("one two three four", [(0, 3), (8, 13)]) == "two four"
+
+
+def test_occlusion_names_the_word_that_matters():
+    table = occlusion(Words(), "an awful film, fine though")
+    assert table.word[table.effect.argmax()] == "awful" and table.effect.min() < 0
+    assert (table.effect[[w == "an" or w == "though" for w in table.word]].abs() < 1e-12).all()
+    assert occlusion(Words(), "烂awful片").word.tolist() == ["烂", "awful", "片"]
+    assert occlusion(Words(), "").empty
+
+
+def test_faithful_where_the_words_are_the_reason():
+    texts = ["awful " + "and so on it goes " * 4] * 20 + [""]
+    table = faithfulness(Words(), texts, share=0.01)
+    assert len(table) == 20 and table.named.mean() > table.random.mean() + 0.1
+    assert faithfulness(Words(), []).empty
+
+
+# The report
+
+
+class Text(HTMLParser):
+    """Collects text and tags, and whether every tag is closed in its turn."""
+
+    VOID = {"meta", "br", "img", "circle", "path"}
+
+    def of(self, page):
+        """The text of `page`."""
+        self.text, self.tags, self.open, self.values = [], [], [], []
+        self.feed(page)
+        self.close()
+        assert not self.open, self.open
+        return "".join(self.text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.values += [value or "" for _, value in attributes]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+        self.values += [value or "" for _, value in attributes]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+HEADINGS = ["How good", "Which for which", "At every threshold", "Sure when it should be",
+            "Where it fails", "Worst mistakes"]  # fmt: skip
+
+
+def test_report_is_sound_and_shows_a_script_as_text(tfidf):
+    page = report(tfidf, [SCRIPT, "fine", "a fine film"], ["positive", "negative", "positive"],
+                  title=SCRIPT)  # fmt: skip
+    parser = Text()
+    shown = parser.of(page)
+    assert "script" not in parser.tags and "link" not in parser.tags and "img" not in parser.tags
+    assert shown.count("<script>alert(1)</script>") >= 2  # the title, and the review
+    assert all(heading in shown for heading in HEADINGS)
+    assert "//" not in page.replace("</", "") and "@import" not in page and "url(" not in page
+    assert "default-src 'none'" in "".join(parser.values)
+    assert "prefers-color-scheme" in page or "color-scheme: light dark" in page
+    assert 'name="viewport"' in page
+    assert not any(
+        value.lower().startswith(("http", "//", "javascript")) for value in parser.values
+    )
+
+
+def test_report_with_three_classes_one_absent_and_labels_that_need_escaping():
+    classifier = Words()
+    classifier.classes_ = np.array(["<b>bad</b>", "good & well", "so-so"])
+    shown = Text().of(
+        report(classifier, ["awful", "fine", "fine fine"], ["<b>bad</b>"] + ["good & well"] * 2)
+    )
+    assert "<b>bad</b>" in shown and "No curve for so-so" in shown
+
+
+def test_report_with_one_label_only_and_with_no_mistake(tfidf):
+    shown = Text().of(report(tfidf, ["fine film", "fine fun"], ["positive"] * 2))
+    assert "No curve for positive" in shown and "None." in shown
+    assert Text().of(report(tfidf, ["fine"], ["positive"]))
+
+
+def test_report_takes_integer_labels_and_long_texts():
+    texts = ["fine", "dull"] * 4
+    classifier = TfidfClassifier().fit(texts, [1, 0] * 4)
+    shown = Text().of(report(classifier, ["fine " * 500, "dull"], pd.Series([0, 0], index=[7, 8])))
+    assert "Called 1 with probability" in shown
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("call, told", [
+    (lambda: measures([], []), "labels is empty"),
+    (lambda: measures(["a"], ["a", "b"]), r"labels \(1\) as predicted \(2\)"),
+    (lambda: measures(["a", None], ["a", "a"]), r"labels\[1\] is missing"),
+    (lambda: measures([1.0, 2.0], [1.0, np.nan]), r"predicted\[1\] is missing or NaN"),
+    (lambda: bootstrap_interval(np.mean), "arrays: give at least one"),
+    (lambda: bootstrap_interval(np.mean, []), "is empty"),
+    (lambda: bootstrap_interval(np.mean, [1, 2], [1]), "as many"),
+    (lambda: bootstrap_interval(np.mean, [1], confidence=1), "confidence must lie"),
+    (lambda: difference_interval([1], [1], confidence=95), "confidence must lie"),
+    (lambda: mcnemar([True], [0.5]), "correct_second must be one row of True and False"),
+    (lambda: mcnemar([[True]], [[True]]), "correct_first must be one row"),
+    (lambda: mcnemar([True], []), "as many"),
+    (lambda: class_ids(["a", "x"], ["a", "b"]), r"labels\[1\] is 'x'"),
+    (lambda: class_ids([0], ["0"]), r"labels\[0\] is 0"),
+    (lambda: reliability([0], [[0.5, 0.6]]), "probabilities must be"),
+    (lambda: reliability([0], [[1.5, -0.5]]), "probabilities must be"),
+    (lambda: reliability([0], [0.5]), "probabilities must be"),
+    (lambda: reliability([0], [[np.nan, 1]]), "missing or NaN"),
+    (lambda: reliability([2], [[0.5, 0.5]]), "class numbers from 0 to 1"),
+    (lambda: reliability([-1], [[0.5, 0.5]]), "class numbers from 0 to 1"),
+    (lambda: reliability(["a"], [[0.5, 0.5]]), "class numbers from 0 to 1"),
+    (lambda: reliability([0], [[0.5, 0.5]], bins=0), "bins must be at least 1"),
+    (lambda: fit_temperature([], np.empty((0, 2))), "labels is empty"),
+    (lambda: calibrated([[0.5, 0.5]], 0), "temperature must be above 0"),
+    (lambda: calibrated([[0.5, 0.5]], math.nan), "temperature must be above 0"),
+    (lambda: slices(pd.DataFrame({"words": ["a"]})), "no column 'text'"),
+    (lambda: slices(pd.DataFrame({"text": ["a", None]})), r"texts\[1\]"),
+    (lambda: by_slice([True], pd.DataFrame({"a": [True, True]})), "1 outcomes but 2 rows"),
+    (lambda: worst_mistakes(["a"], ["good", "good"], [[0.2, 0.3, 0.5]] * 2, Words.classes_),
+     "1 texts but 2 labels"),
+    (lambda: occlusion(Words(), None), "not text"),
+    (lambda: faithfulness(Words(), ["a"], share=0), "share must be"),
+    (lambda: report(Words(), [], []), "texts is empty"),
+    (lambda: report(Words(), ["a"], ["bad", "good"]), "as many"),
+    (lambda: report(Words(), ["a"], ["terrible"]), r"labels\[0\] is 'terrible'"),
+    (lambda: report(Words(), ["a"], [None]), r"labels\[0\] is missing"),
+    (lambda: report(Words(), [3], ["good"]), "not text"),
+    (lambda: report(Words(), "a", ["good"]), "a single text"),
+])  # fmt: skip
+def test_refused_in_words(call, told):
+    with pytest.raises(ValueError, match=told):
+        call()
+
+
+# The published table
+
+
+def test_compound_2014_agrees_with_the_program_of_2014():
+    """The expected values were printed by the archive's own program, run under Python 3."""
+    lexicon = evaluation._lexicon_2014()
+    for text, expected in EXPECTED_2014.items():
+        assert compound_2014(text, lexicon) == pytest.approx(expected, abs=1e-4), text
+
+
+EXPECTED_2014 = {
+    "VADER is smart, handsome, and funny.": 0.8316,
+    "VADER is VERY SMART, really handsome, and INCREDIBLY FUNNY!!!": 0.9469,
+    "The book was kind of good.": 0.3832,
+    "The plot was good, but the characters are uncompelling and the dialog is not great.": -0.7042,
+    "At least it isn't a horrible book.": 0.431,
+    ":) and :D": 0.7925,
+    "": 0.0,
+    "Today kinda sux! But I'll get by, lol": 0.2228,
+    "Sentiment analysis has never been good.": -0.3412,
+    "Sentiment analysis with VADER has never been this good.": 0.5228,
+    "Warren Beatty has never been so entertaining.": 0.5777,
+    "There are slow parts, BUT it has just enough spice to keep it interesting.": 0.5499,
+    "Roger Dodger is one of the least compelling variations on this theme.": -0.1695,
+    "Roger Dodger is at least compelling as a variation on the theme.": 0.2263,
+    "Well, that phone is the shit, good and bad ass": 0.4767,
+    "good good, but bad?? really good good???? good": 0.7789,
+    "Not the kind of sort of bad film I hate": -0.8173,
+    "WORST FUCKING FINALE FUCKING EVER D: D: D:": -0.6249,
+    "a total bore with heart": -0.25,
+}
+
+
+def test_three_class_scores_by_hand():
+    r, precision, recall, f1 = three_class_scores([1, 2, -1, 0], [0.5, 0.01, -0.5, 0.0], 0.05)
+    assert r == pytest.approx(np.corrcoef([1, 2, -1, 0], [0.5, 0.01, -0.5, 0.0])[0, 1])
+    # praise: 1 of 1 called, 1 of 2 found; blame: 1 of 1, 1 of 1; neutral: 1 of 2, 1 of 1
+    assert (precision, recall) == (pytest.approx(0.875), pytest.approx(0.75))
+    assert f1 == pytest.approx((2 * 2 / 3 + 1 + 2 / 3) / 4)
+
+
+def test_hutto_table_rows_agree_and_two_are_exchanged():
+    table = hutto_table()
+    assert table.shape == (16, 4) and len(TABLE_2014) == 12
+    for (source, name), row in TABLE_2014.items():
+        then = table.loc[source].loc[COLUMNS_2014, "VADER 2014"]
+        agrees = [round(x, d) for x, d in zip(then, (3, 2, 2, 2), strict=True)] == list(row)
+        exchanged = source in ("movies", "amazon")
+        assert agrees == (name == ("Hu-Liu04" if exchanged else "VADER")), (source, name)
+        if name != "one person":
+            assert table.loc[source][f"published {name}"].tolist() == list(row)
