@@ -756,8 +756,10 @@ def test_a_stop_in_the_middle_loses_nothing(here, command, number):
     before = contents(here)
     script = [sys.executable, "-c", STOPPED_IN_THE_MIDDLE, os.path.dirname(__file__), *arguments]
     with subprocess.Popen(
-        script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+        script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # What runs in the background of a shell is born deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
         while "in the middle" not in (line := process.stdout.readline()):
             assert line, process.stderr.read()
         time.sleep(0.1)
