@@ -23,10 +23,11 @@ setup(
     keywords=cfg["keywords"],
     python_requires=">=" + cfg["min_python"],
     packages=find_packages(include=[cfg["lib_path"]]),
+    package_data={cfg["lib_path"]: ["*.tsv", "results/*.csv"]},
     install_requires=cfg["requirements"].split(),
     extras_require={
-        "docs": cfg["docs_requirements"].split(),
-        "dev": cfg["dev_requirements"].split(),
+        extra: cfg[f"{extra}_requirements"].split()
+        for extra in ("export", "tensorboard", "docs", "dev")
     },
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),

@@ -20,7 +20,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from threadpoolctl import threadpool_limits
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
@@ -235,16 +235,18 @@ def _check_climb(rungs, train, test):
 # %% ../nbs/07-baselines.ipynb #b4baef66
 def climb(
     rungs: list,  # of (name, classifier); each classifier is fitted in place
-    train: pd.DataFrame,  # with the columns `text` and `label`
+    train: pd.DataFrame,  # with the columns `text`, `label` and, if known, `certainty`
     test: pd.DataFrame,  # likewise, held out
-    on_rung=None,  # called with each row, a dict, as soon as it is known
+    on_rung=None,  # called with each row, a dict, and the predictions as soon as they are known
 ) -> pd.DataFrame:  # one row a rung, columns `LADDER_COLUMNS`; 95 % intervals
     "Fit and score each rung, timing both. Raises `ValueError` naming the argument that is wrong."
     _check_climb(rungs, train, test)
     rows = []
     for name, classifier in rungs:
         start = perf_counter()
-        classifier.fit(train["text"], train["label"])
+        known = "certainty" in train and has_fit_parameter(classifier, "certainty")
+        more = {"certainty": train["certainty"]} if known else {}
+        classifier.fit(train["text"], train["label"], **more)
         fitted = perf_counter()
         predicted = classifier.predict(test["text"])
         seconds = max(perf_counter() - fitted, 1e-9)
@@ -253,7 +255,7 @@ def climb(
                    len(test) / seconds, len(test))  # fmt: skip
         rows.append(dict(zip(LADDER_COLUMNS, (name, *numbers), strict=True)))
         if on_rung:
-            on_rung(rows[-1])
+            on_rung(rows[-1], predicted)
     return pd.DataFrame(rows, columns=LADDER_COLUMNS)
 
 # %% ../nbs/07-baselines.ipynb #3c219709

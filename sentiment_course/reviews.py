@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SOURCES', 'NEUTRAL', 'check_label_of', 'check_leaked', 'check_padding_share', 'load_ratings', 'clean_text',
-           'load_reviews', 'panel_agreement', 'article_cleaning', 'split_reviews', 'encode_labels', 'bucket_batches',
-           'read_table', 'check_texts', 'check_training', 'load_chinese_reviews']
+           'load_reviews', 'rating_certainty', 'panel_agreement', 'article_cleaning', 'split_reviews', 'encode_labels',
+           'bucket_batches', 'read_table', 'check_texts', 'check_training', 'load_chinese_reviews']
 
 # %% ../nbs/06-reviews.ipynb #d832821d
 import csv
@@ -90,6 +90,13 @@ def load_reviews(
     clear = rated[(rated.rating.abs() >= neutral) & (rated.rating != 0)].reset_index(drop=True)
     clear["label"] = np.where(clear.rating > 0, "positive", "negative")
     return clear
+
+# %% ../nbs/06-reviews.ipynb #b9d687b0
+def rating_certainty(
+    ratings,  # mean ratings, (texts,), 0 where people are undecided
+) -> np.ndarray:  # (texts,), 1/2 to 1
+    "How probable it is that the sign of a rating is right: σ(|rating|)."
+    return 1 / (1 + np.exp(-np.abs(np.asarray(ratings, dtype=float))))
 
 # %% ../nbs/06-reviews.ipynb #929349de
 def panel_agreement(

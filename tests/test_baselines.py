@@ -400,11 +400,15 @@ def test_the_ladder_rises_on_the_movies(movies):
     seen = []
     rungs = [("majority", MajorityClassifier()), ("lexicon", LexiconClassifier()),
              ("TF-IDF", TfidfClassifier())]  # fmt: skip
-    table = climb(rungs, *movies, on_rung=lambda row: seen.append(dict(row)))
+    table = climb(rungs, *movies, on_rung=lambda row, said: seen.append((dict(row), list(said))))
     assert list(table.columns) == LADDER_COLUMNS == [
         "rung", "accuracy", "low", "high", "train_seconds", "reviews_per_second", "test_size",
     ]  # fmt: skip
-    assert pd.DataFrame(seen).equals(table)
+    assert pd.DataFrame([row for row, _ in seen]).equals(table)
+    assert all(
+        said == classifier.predict(movies[1].text).tolist()
+        for (_, said), (_, classifier) in zip(seen, rungs, strict=True)
+    )
     assert (table.low.to_numpy()[1:] > table.high.to_numpy()[:-1]).all()
     assert abs(table.accuracy[1] - 0.65) < 0.015 and 0.80 <= table.accuracy[2] <= 0.83
     assert (table.train_seconds >= 0).all() and (table.reviews_per_second > 0).all()
@@ -413,6 +417,20 @@ def test_the_ladder_rises_on_the_movies(movies):
         correct = int((classifier.predict(test.text) == test.label.to_numpy()).sum())
         assert row.accuracy == correct / len(test) and row.test_size == len(test)
         assert (row.low, row.high) == wilson_interval(correct, len(test))
+
+
+def test_certainty_goes_to_those_who_take_it(movies):
+    class Asking(MajorityClassifier):
+        def fit(self, texts, labels, certainty=None):
+            self.certainty_ = certainty
+            return super().fit(texts, labels)
+
+    train = movies[0].assign(certainty=0.75)
+    asking = Asking()
+    climb([("asking", asking), ("majority", MajorityClassifier())], train, movies[1])
+    assert (asking.certainty_ == 0.75).all() and len(asking.certainty_) == len(train)
+    climb([("asking", asking)], *movies)
+    assert asking.certainty_ is None
 
 
 TABLE = pd.DataFrame({"text": TEXTS, "label": LABELS}, index=range(100, 112))
@@ -434,7 +452,8 @@ def test_climb_keeps_what_was_done_when_a_rung_fails():
 
     seen = []
     with pytest.raises(KeyboardInterrupt):
-        climb([("first", MajorityClassifier()), ("second", Broken())], TABLE, TABLE, seen.append)
+        rungs = [("first", MajorityClassifier()), ("second", Broken())]
+        climb(rungs, TABLE, TABLE, lambda row, said: seen.append(row))
     assert [row["rung"] for row in seen] == ["first"]
 
 

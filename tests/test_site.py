@@ -154,6 +154,16 @@ def test_names_lead_to_the_pages_beside_not_to_the_published_ones():
     assert output["data"]["text/markdown"] == "*As* [`f`](02-losses.html#f)"
 
 
+def test_links_out_of_an_output_lead_to_the_repository(tmp_path):
+    text = ["[x](../tests/test_x.py) ", "[y](02-losses.ipynb#y) [z](https://a.org)"]
+    cell = {"cell_type": "code", "source": "show()", "outputs": [{"data": {"text/markdown": text}}]}
+    site_pages.adapt([cell], tmp_path / "a4-glossary.ipynb", tmp_path, SETTINGS)
+    assert cell["outputs"][0]["data"]["text/markdown"] == (
+        "[x](https://github.com/me/it/blob/main/tests/test_x.py) "
+        "[y](02-losses.ipynb#y) [z](https://a.org)"
+    )
+
+
 def test_a_shown_function_keeps_its_name_and_link_alone():
     doc = '---\n\n[source](https://a.org/x.py#L3){style="float"}\n\n### f\n\n```python\n\ndef f(\n'
     cell = {"outputs": [{"data": {"text/markdown": [doc]}}]}

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import time
+from functools import partial
 from itertools import takewhile
 
 import nbdev.serve
@@ -87,13 +88,16 @@ def adapt(cells, page, root, settings):
     """Number a chapter, link it to Colab and its source, describe plots, follow links out."""
     cells[:] = name_symbols(cells)
     keep_links_here(cells, [other.stem for other in page.parent.glob("*-*.ipynb")])
+    out = partial(link_out, stage=page.parent, root=root, settings=settings)
     for cell in cells:
         source = source_of(cell["source"])
         if cell["cell_type"] == "markdown":
-            source = map_links(source, lambda *link: link_out(*link, page.parent, root, settings))
+            source = map_links(source, out)
         elif cell["cell_type"] == "code":
             source = with_alt_text(source, cell["outputs"])
         cell["source"] = source
+        for data in markdown_outputs(cell):
+            data["text/markdown"] = map_links(data["text/markdown"], out)
     if cells and cells[0]["cell_type"] == "raw":
         cells[0]["source"] = front_matter(cells[0]["source"], page.name)
         if chapter_number(page.name):
@@ -106,10 +110,17 @@ def keep_links_here(cells, pages):
     for cell in cells:
         if cell["cell_type"] == "markdown":
             cell["source"] = own.sub(r"](\1", source_of(cell["source"]))
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if "text/markdown" in data:
-                data["text/markdown"] = own.sub(r"](\1", source_of(data["text/markdown"]))
+        for data in markdown_outputs(cell):
+            data["text/markdown"] = own.sub(r"](\1", data["text/markdown"])
+
+
+def markdown_outputs(cell):
+    """The data of each output of a cell that is Markdown, with its text as one string."""
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        if "text/markdown" in data:
+            data["text/markdown"] = source_of(data["text/markdown"])
+            yield data
 
 
 def chapter_number(name):
