@@ -24,7 +24,9 @@ with quiet():
         hold_out,
         is_best,
         logits_of,
+        soft_targets,
         stopped,
+        string_tokenizer,
     )
     from sentiment_course.encoders import keras, load_encoder, pad
 
@@ -148,6 +150,139 @@ def test_three_classes_fine_tuned(reviews):
     assert classifier.predict_proba(reviews.text[:5]).shape == (5, 3)
 
 
+@pytest.mark.parametrize("trainable", ["head", "all"])
+def test_class_weights_raise_the_rare_class(reviews, trainable):
+    labels = ["rare" if i < 8 else "common" for i in range(len(reviews))]
+
+    def mean_probability(weight):
+        classifier = BertClassifier(trainable=trainable, class_weight=weight, **QUICK)
+        answers = classifier.fit(reviews.text, labels).predict_proba(reviews.text)
+        return answers[:, list(classifier.classes_).index("rare")].mean()
+
+    even = mean_probability(None)
+    assert mean_probability("balanced") > even
+    assert mean_probability({"rare": 1, "common": 20}) < even
+
+
+def test_soft_targets_by_hand():
+    assert np.allclose(soft_targets(np.array([1, 0]), 2), [[0.05, 0.95], [0.95, 0.05]])
+    three = soft_targets(np.array([2]), 3, certainty=[0.8])
+    assert three == pytest.approx(np.array([[0.1, 0.1, 0.8]]))
+    assert soft_targets(np.array([1]), 2, smoothing=0.0).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("certainty", "said"),
+    [([0.9], "64 numbers"), ([0.0] * 64, "above 0"), ([1.1] * 64, "at most 1"),
+     ([float("nan")] * 64, "above 0")],
+)  # fmt: skip
+def test_certainty_that_is_none(reviews, certainty, said):
+    with pytest.raises(ValueError, match=said):
+        BertClassifier(**QUICK).fit(reviews.text, reviews.label, certainty)
+
+
+@pytest.mark.parametrize("trainable", ["head", "all"])
+def test_doubtful_labels_are_believed_less(reviews, trainable):
+    """Told that every other label is as good as a coin toss, the classifier is less sure of it."""
+    settings = QUICK | {"epochs": 4, "batch_size": 8, "validation_split": 0, "trainable": trainable}
+    doubtful = np.arange(len(reviews)) % 2 == 0
+    classifier = BertClassifier(**settings)
+    classifier.fit(reviews.text, reviews.label, np.where(doubtful, 0.5, 0.99))
+    sure = np.abs(classifier.predict_proba(reviews.text)[:, 0] - 0.5)
+    assert sure[~doubtful].mean() > sure[doubtful].mean() + 0.02
+
+
+def test_curves_are_written_where_tensorboard_reads_them(reviews, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = QUICK | {"epochs": 2, "batch_size": 16, "validation_split": 0.25}
+    classifier = BertClassifier(**settings, log_dir=tmp_path).fit(reviews.text, reviews.label)
+    written = EventAccumulator(str(tmp_path)).Reload()
+    told = {
+        tag: [written_value(e) for e in written.Tensors(tag)] for tag in written.Tags()["tensors"]
+    }
+    history = classifier.history_
+    assert len(told["step/loss"]) == len(told["step/learning_rate"]) == 2 * 3
+    assert told["epoch/loss"] == pytest.approx(history.loss)
+    assert told["epoch/validation_accuracy"] == pytest.approx(history.validation_accuracy)
+    assert max(told["step/learning_rate"]) <= 2e-4 * 1.000001
+
+
+def written_value(event):
+    from tensorboard.util.tensor_util import make_ndarray
+
+    return float(make_ndarray(event.tensor_proto))
+
+
+def test_curves_without_tensorboard(reviews, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
+    with pytest.raises(ValueError, match="pip install tensorboard"):
+        BertClassifier(**QUICK, log_dir=tmp_path).fit(reviews.text, reviews.label)
+
+
+SERVE = """
+import json
+import sys
+sys.modules["sentiment_course"] = None  # importing it fails
+import numpy as np
+import tensorflow as tf
+import tensorflow_hub
+import tensorflow_text
+folder, texts = sys.argv[1], json.load(open(sys.argv[2], encoding="utf-8"))
+plain, hub = tf.saved_model.load(folder), tensorflow_hub.load(folder)
+answer, other = plain(tf.constant(texts)), hub(tf.constant(texts))
+signed = plain.signatures["serving_default"](texts=tf.constant(texts))
+for one in (other, signed):
+    assert np.allclose(one["probabilities"], answer["probabilities"], atol=1e-6)
+assert plain(tf.constant([], tf.string))["probabilities"].shape == (0, 2)
+np.save(sys.argv[3], answer["probabilities"])
+print(json.dumps([label.decode() for label in answer["labels"].numpy()]))
+"""
+
+
+def test_exported_program_takes_strings_without_this_package(fitted, reviews, tmp_path):
+    texts = [
+        *reviews.text,
+        "",
+        " ",
+        "a\tb\n\u200bc",
+        "Naïve? ½ of it — 好看!",
+        "x" * 300,
+        "long " * 99,
+    ]
+    (tmp_path / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+    for _ in range(2):  # an earlier one is replaced
+        fitted.export(tmp_path / "out" / "served")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["served"]
+    files = [tmp_path / "out" / "served", tmp_path / "texts.json", tmp_path / "answer.npy"]
+    command = [sys.executable, "-I", "-c", SERVE, *map(str, files)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == fitted.predict(texts).tolist()
+    ours = fitted.predict_proba(texts)
+    assert np.abs(np.load(tmp_path / "answer.npy") - ours).max() < 1e-4
+
+
+def test_exported_tokenizer_cuts_real_texts_like_ours(fitted):
+    import tensorflow as tf
+    import tensorflow_text
+
+    texts = list(load_reviews("tweets").text[:300]) + list(load_reviews("nyt").text[:300])
+    tokenize, _ = string_tokenizer(tf, tensorflow_text, fitted.encoder_, 64)
+    ours = [ids.tolist() for ids in fitted.encoder_.tokenize(texts, 64)]
+    assert tokenize(tf.constant(texts)).to_list() == ours
+
+
+def test_export_says_what_is_missing_and_replaces_nothing_else(fitted, tmp_path, monkeypatch):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="is no SavedModel"):
+        fitted.export(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    monkeypatch.setitem(sys.modules, "tensorflow_text", None)
+    with pytest.raises(ValueError, match="pip install tensorflow-text"):
+        fitted.export(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_scikit_learn_can_clone_and_validate(reviews):
     classifier = BertClassifier(trainable="head", **QUICK)
     assert clone(classifier).get_params() == classifier.get_params()
@@ -176,7 +311,9 @@ def test_bad_training_data(texts, labels, said):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("trainable", "some"), ("epochs", 0), ("epochs", 1.5), ("batch_size", 0), ("max_length", 2),
-     ("learning_rate", 0), ("validation_split", 1), ("precision", "int8")],
+     ("learning_rate", 0), ("validation_split", 1), ("precision", "int8"),
+     ("class_weight", "heavy"), ("class_weight", {"positive": 1}),
+     ("class_weight", {"positive": 1, "negative": 0})],
 )  # fmt: skip
 def test_bad_parameters_are_named(reviews, name, value):
     with pytest.raises(ValueError, match=name):

@@ -20,7 +20,7 @@ SETTINGS = ConfigParser(delimiters=["="])
 SETTINGS.read(ROOT / "settings.ini", encoding="utf-8")
 SETTINGS = SETTINGS["DEFAULT"]
 HEAVY = {"tensorflow", "tf_keras", "keras", "ray", "torch", "jax"}
-MAY_BE_HEAVY = {"encoders", "bert", "scale"}
+MAY_BE_HEAVY = {"encoders", "bert", "recipes", "scale"}
 
 
 def read(path):
@@ -89,10 +89,17 @@ def test_chapter_has_the_parts_of_a_chapter(path):
         assert part in text
 
 
+def test_notebooks_install_the_course_where_it_is_missing():
+    done = subprocess.run([sys.executable, ROOT / "tools" / "colab_cells.py", "--check"])
+    assert done.returncode == 0, "run tools/colab_cells.py"
+
+
 @pytest.mark.parametrize("module", ORDER)
 def test_imports_run_down_the_course(module):
     tree = ast.parse((ROOT / "sentiment_course" / f"{module}.py").read_text(encoding="utf-8"))
-    used = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 1}
+    imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module]
+    # nbdev makes an import relative only where it stands on one line.
+    used = {n.module.removeprefix("sentiment_course.") for n in imports}
     later = ORDER[ORDER.index(module) :]
     assert not used & set(later), f"{module} imports a later chapter"
 

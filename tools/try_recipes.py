@@ -1,0 +1,92 @@
+"""Try the recipes of chapter 10 and train the chosen one on three seeds; write down each result.
+
+    python tools/try_recipes.py [recipes] [seeds]
+
+The results go where chapter 10 reads them. What is there already is not done again, so the script
+can be stopped at any time; delete rows to have them measured anew. On two cores all of it takes
+hours: give one of the two names to do only that part.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from sentiment_course.bert import BertClassifier
+from sentiment_course.recipes import Recipe, recipe_data, try_recipe
+from sentiment_course.reviews import SOURCES, load_reviews, rating_certainty, split_reviews
+
+RESULTS = Path(__file__).parent.parent / "sentiment_course" / "results"
+RECIPES = [
+    Recipe("ratings"),
+    Recipe("ratings, two readings", readings=2),
+    Recipe("labels", learned="labels"),
+    Recipe("ratings, words frozen", words="frozen"),
+    Recipe("ratings, first token", pooling="first"),
+    Recipe("ratings, layer-wise rates", rate_decay=0.8, learning_rate=3e-4),
+    Recipe("ratings, five epochs", epochs=5),
+    Recipe("ratings, half the rate", learning_rate=1e-4),
+]
+RECIPE_SEEDS = [0]
+SEEDS = [0, 1, 2]
+
+
+def keep(rows, path):
+    """Add `rows`, dicts, to the table at `path`."""
+    table = pd.DataFrame(rows)
+    if path.is_file():
+        table = pd.concat([pd.read_csv(path), table])
+    table.to_csv(path, index=False)
+    print(f"{time.strftime('%H:%M')} {rows[0] | {'right': '...'}}", flush=True)
+
+
+def known(path, *columns):
+    """The values of `columns` that the table at `path` has."""
+    if not path.is_file():
+        return set()
+    return set(pd.read_csv(path)[list(columns)].itertuples(index=False, name=None))
+
+
+def try_recipes(path):
+    """One row for each recipe and seed, judged on the texts to choose by."""
+    fitting, choosing, _ = recipe_data()
+    for seed in RECIPE_SEEDS:
+        for recipe in RECIPES:
+            if (recipe.name, seed) not in known(path, "recipe", "seed"):
+                _, row = try_recipe(recipe, fitting, choosing, seed)
+                keep([row], path)
+
+
+def train_seeds(path):
+    """The accuracy on the held-out fifth of every source, trained on films, and on all four."""
+    splits = {}
+    for source in SOURCES:
+        reviews = load_reviews(source)
+        splits[source] = split_reviews(reviews.assign(certainty=rating_certainty(reviews.rating)))
+    whole = pd.concat([train for train, _ in splits.values()], ignore_index=True)
+    for trained_on, train, seeds in [
+        ("movies", splits["movies"][0], SEEDS),
+        ("all four", whole, [0]),
+    ]:
+        for seed in seeds:
+            if (trained_on, seed) in known(path, "trained_on", "seed"):
+                continue
+            # The recipe is chosen: nothing need be set aside, all the texts may train.
+            classifier = BertClassifier(validation_split=0, seed=seed, verbose=False)
+            classifier.fit(train.text, train.label, train.certainty)
+            seconds = classifier.history_.seconds.sum()
+            keep([{"trained_on": trained_on, "seed": seed, "source": source, "texts": len(test),
+                   "accuracy": classifier.score(test.text, test.label), "seconds": seconds}
+                  for source, (_, test) in splits.items()], path)  # fmt: skip
+
+
+def main(parts):
+    RESULTS.mkdir(exist_ok=True)
+    for part, run in [("recipes", try_recipes), ("seeds", train_seeds)]:
+        if not parts or part in parts:
+            run(RESULTS / f"{part}.csv")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
