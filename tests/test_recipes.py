@@ -1,0 +1,137 @@
+"""Recipes: the variants do what their names say, results are paired, and the tables are whole."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sentiment_course.doctor import quiet
+from sentiment_course.losses import softmax
+from sentiment_course.reviews import load_reviews, rating_certainty, split_reviews
+
+with quiet():
+    from sentiment_course.bert import build_network
+    from sentiment_course.encoders import keras, load_encoder
+    from sentiment_course.recipes import (
+        POOLS,
+        ConsistencyLoss,
+        Recipe,
+        compare_recipes,
+        paired_difference,
+        rate_factors,
+        read_results,
+        recipe_data,
+        right_of,
+        try_recipe,
+    )
+
+
+@pytest.fixture(scope="module")
+def few():
+    train, choosing, _ = recipe_data()
+    return train.sample(32, random_state=0), choosing.head(21)
+
+
+def test_the_three_parts_share_no_text():
+    train, choosing, test = recipe_data()
+    assert not set(train.text) & set(choosing.text)
+    assert not (set(train.text) | set(choosing.text)) & set(test.text)
+    _, held_out = split_reviews(load_reviews("movies"))
+    assert test.text.tolist() == held_out.text.tolist()  # the fifth that the ladder is judged on
+    assert np.allclose(train.certainty, rating_certainty(train.rating))
+
+
+def test_pools_leave_padding_out():
+    x = np.array([[[1.0, -2.0], [3.0, -4.0], [99.0, 99.0]]])
+    m = np.array([[[1.0], [1.0], [0.0]]])
+    pooled = {name: np.asarray(pool(x, m))[0].tolist() for name, pool in POOLS.items()}
+    assert pooled == {"mean": [2.0, -3.0], "first": [1.0, -2.0], "largest": [3.0, -2.0]}
+
+
+def test_layers_move_at_their_own_rates():
+    network = build_network(load_encoder("minilm").model, 2)
+    factors = rate_factors(network, 0.5)
+    told = dict(zip((v.path for v in network.trainable_variables), factors, strict=True))
+    assert told["head/kernel"] == 1
+    assert told["layer_5/expand/kernel"] == 0.5
+    assert told["layer_0/attention/query/bias"] == 0.5**6
+    assert told["embeddings/word/embeddings"] == 0.5**7
+    assert set(rate_factors(network, 1.0)) == {1.0}
+
+
+def moved(recipe, few):
+    """How far each array of the encoder went in a training by `recipe`."""
+    classifier, _ = try_recipe(recipe, *few)
+    before = load_encoder("minilm").model.weights
+    after = {v.path: keras.ops.convert_to_numpy(v) for v in classifier.encoder_.model.weights}
+    return {
+        v.path: np.abs(after[v.path] - keras.ops.convert_to_numpy(v)).mean() for v in before
+    }  # fmt: skip
+
+
+def test_frozen_words_stay_and_lower_layers_move_less(few):
+    path = "layer_0/expand/kernel"
+    even = moved(Recipe("even", words="frozen", epochs=1), few)
+    layered = moved(Recipe("layered", rate_decay=0.3, epochs=1), few)
+    assert even["embeddings/word/embeddings"] == 0 < layered["embeddings/word/embeddings"]
+    assert layered[path] < 0.05 * even[path]
+
+
+def test_what_is_learned_makes_a_difference(few):
+    ratings, _ = try_recipe(Recipe("ratings", epochs=1), *few)
+    labels, row = try_recipe(Recipe("labels", learned="labels", epochs=1), *few)
+    texts = few[1].text
+    assert not np.allclose(ratings.predict_proba(texts), labels.predict_proba(texts))
+    assert right_of(row).tolist() == (labels.predict(texts) == few[1].label).tolist()
+
+
+def test_two_readings_that_differ_cost_more():
+    targets = np.array([[1.0, 0.0], [1.0, 0.0]])
+    alike, apart = np.array([[2.0, 0.0]] * 2), np.array([[2.0, 0.0], [0.0, 1.0]])
+    loss = ConsistencyLoss(reduction=None)
+    plain = keras.losses.CategoricalCrossentropy(from_logits=True, reduction=None)
+    assert np.allclose(loss(targets, alike), plain(targets, alike))
+    p, q = softmax(apart)
+    expected = plain(targets, apart) + np.sum((p - q) * (np.log(p) - np.log(q))) / 2
+    assert np.allclose(loss(targets, apart), expected, atol=1e-6)
+
+
+def test_two_readings_train(few):
+    classifier, row = try_recipe(Recipe("twice", readings=2, epochs=1), *few)
+    assert np.isfinite(classifier.history_.loss).all() and row["texts"] == 21
+    assert classifier.network_.optimizer.iterations == 1  # one step, each text twice
+
+
+def test_paired_difference_by_hand():
+    gain, error = paired_difference([1, 1, 0, 1], [1, 0, 0, 0])
+    assert gain == 0.5 and error == pytest.approx(np.std([0, 1, 0, 1], ddof=1) / 2)
+
+
+def test_recipes_are_compared_with_the_first_over_all_seeds():
+    def row(recipe, seed, right):
+        bits = np.packbits(np.array(right, bool)).tobytes().hex()
+        return {"recipe": recipe, "seed": seed, "seconds": 1.0, "right": bits, "texts": 4}
+
+    table = compare_recipes(pd.DataFrame([
+        row("b", 0, [1, 1, 0, 0]), row("b", 1, [1, 0, 0, 0]), row("a", 0, [1, 1, 1, 0]),
+    ]))  # fmt: skip
+    assert table.index.tolist() == ["b", "a"] and table.seeds.tolist() == [2, 1]
+    assert table["accuracy, %"].tolist() == [37.5, 75]
+    assert table["gain, points"].tolist() == [0, 37.5]
+
+
+def test_results_are_there_and_of_this_data():
+    _, choosing, test = recipe_data()
+    recipes, seeds, devices = map(read_results, ("recipes", "seeds", "devices"))
+    assert not recipes.duplicated(["recipe", "seed"]).any() and len(recipes) >= 8
+    assert (recipes.texts == len(choosing)).all()
+    films = seeds[(seeds.trained_on == "movies") & (seeds.source == "movies")]
+    assert len(films) == films.seed.nunique() == 3 and (films.texts == len(test)).all()
+    assert films.accuracy.mean() >= 0.88
+    assert set(seeds[seeds.trained_on == "all four"].source) == {
+        "movies",
+        "amazon",
+        "tweets",
+        "nyt",
+    }
+    both = devices.groupby(["device", "reviews"]).program.apply(set)
+    assert both.map(lambda programs: programs == {"this course", "Hugging Face"}).all()
