@@ -26,7 +26,6 @@ RECIPES = [
     Recipe("ratings, first token", pooling="first"),
     Recipe("ratings, layer-wise rates", rate_decay=0.8, learning_rate=3e-4),
     Recipe("ratings, five epochs", epochs=5),
-    Recipe("ratings, half the rate", learning_rate=1e-4),
 ]
 RECIPE_SEEDS = [0]
 SEEDS = [0, 1, 2]
