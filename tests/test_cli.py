@@ -9,11 +9,13 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -126,8 +128,6 @@ def reviews(path="reviews.csv", labels=("negative", "positive"), copies=1):
 
 
 def a_model(path="model", classes=("negative", "positive")):
-    from pathlib import Path
-
     StandIn().fit([], classes).save(Path(path))
     return path
 
@@ -586,6 +586,99 @@ def test_evaluate_a_class_that_never_appears(run):
     assert code == 0 and "1 without a text" in err and "never" in out
 
 
+REPORT = ["evaluate", "reviews.csv", "--model", "model", "--report"]
+SCRIPT = "<script>document.title = 'run'</script>"
+
+
+def test_evaluate_writes_a_report(run, here):
+    a_model("shop")
+    figures = run("evaluate", "--model", "shop", reviews())[1]
+    code, out, err = run("evaluate", "--model", "shop", "reviews.csv", "--report", "r.HTML")
+    assert code == 0 and out == figures
+    assert err.splitlines()[0].startswith("making the report r.HTML")
+    page = (here / "r.HTML").read_text(encoding="utf-8")
+    assert "<h1>shop on reviews.csv</h1>" in page and "StandIn on 12 texts" in page
+    assert "Worst mistakes" in page and not re.search(r"https?:|//\w|<script|<link|<img", page)
+    assert sorted(p.name for p in here.iterdir()) == ["r.HTML", "reviews.csv", "shop"]
+
+
+def test_evaluate_replaces_a_report_only_when_forced(fails, run, here):
+    a_model()
+    reviews()
+    (here / "r.html").write_text("mine")
+    fails([*REPORT, "r.html"], "r.html exists", "--force")
+    assert run(*REPORT, "r.html", "--force")[0] == 0
+    assert (here / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    "out, parts",
+    [
+        ("r.txt", ["r.txt should end in .html"]),
+        ("reviews.csv", ["reviews.csv should end in .html"]),
+        ("folder.html", ["folder.html is a folder"]),
+        ("nowhere/r.html", ["no folder nowhere"]),
+    ],
+)
+def test_evaluate_refuses_a_bad_place_for_the_report_before_it_starts(
+    fails, here, monkeypatch, out, parts
+):
+    a_model()
+    reviews()
+    (here / "folder.html").mkdir()
+    monkeypatch.setattr(cli, "_read_labelled", lambda *told: pytest.fail("the table was read"))
+    for force in ([], ["--force"]):
+        fails([*REPORT, out, *force], *parts)
+
+
+def test_evaluate_where_the_report_cannot_be_finished(fails, here, monkeypatch):
+    from sentiment_course import evaluation
+
+    def half(path, text, encoding=None):
+        with open(path, "w") as file:
+            file.write(text[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    a_model()
+    reviews()
+    (here / "old.html").write_text("mine")
+    monkeypatch.setattr(cli, "_announce", lambda text: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(cli.Path, "write_text", half)
+        fails([*REPORT, "r.html"], "free some space")
+        fails([*REPORT, "old.html", "--force"], "free some space")
+    monkeypatch.setattr(evaluation, "report", lambda *a, **k: 1 / 0)
+    fails([*REPORT, "r.html"], "ZeroDivisionError")
+    fails([*REPORT, "old.html", "--force"], "ZeroDivisionError")
+
+
+def test_the_report_opens_without_a_network_and_shows_a_script_as_text(run, here):
+    from playwright.sync_api import sync_playwright
+    from test_site_browser import FLAGS, chromium
+
+    a_model()
+    rows = [[t, "negative"] for t in BAD] + [[t, "positive"] for t in GOOD]
+    rows += [
+        [f"很好 {SCRIPT}", "positive"],
+        [f"so great <img src=x onerror=alert(1)> {SCRIPT}", "negative"],
+    ]
+    write_csv("reviews.csv", ["text", "label"], rows)
+    assert run(*REPORT, "r.html")[0] == 0
+    met = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        page = browser.new_context(offline=True).new_page()
+        page.on("request", lambda request: met.append(request.url))
+        page.on("dialog", lambda dialog: met.append("dialog"))
+        page.on("pageerror", lambda error: met.append(str(error)))
+        page.goto((here / "r.html").as_uri())
+        shown = " ".join(page.inner_text("body").split())
+        title, charts = page.title(), page.locator("svg").count()
+        browser.close()
+    assert met == [(here / "r.html").as_uri()] and title == "model on reviews.csv"
+    assert shown.count(SCRIPT) == 2 and "<img src=x" in shown and "很好" in shown and charts == 3
+
+
 # ladder
 
 
@@ -616,8 +709,12 @@ def test_ladder_climbs_once_and_redoes_only_what_is_missing(run, here, climbed):
     assert table["rung"].tolist() == ["low", cli.TOP] and set(table["version"]) == {__version__}
     assert "<svg" in (here / "models/ladder.svg").read_text()
     assert sorted(p.name for p in (here / "models").iterdir()) == [
-        "ladder.csv", "ladder.svg", "reviews"
+        "ladder.csv", "ladder.svg", "predictions.csv", "reviews", "steps.csv"
     ]  # fmt: skip
+    said, steps = pd.read_csv("models/predictions.csv"), pd.read_csv("models/steps.csv")
+    assert set(said["low"]) <= {"negative", "positive"} and len(said) == table["test_size"][0]
+    assert steps["step"].tolist() == [f"low → {cli.TOP}"] and f"low → {cli.TOP}" in out
+    assert "may be chance" in out  # the same classifier twice
     climbed.clear()
     again = run("ladder")
     assert climbed == [] and again == (0, out, "")
@@ -640,6 +737,20 @@ def test_ladder_with_damaged_results_climbs_again(run, here, climbed, data):
     (here / "models/ladder.csv").write_bytes(data)
     code, _, err = run("ladder")
     assert code == 0 and climbed == ["low", cli.TOP] and "cannot be read" in err
+
+
+def test_ladder_without_its_predictions_climbs_again(run, here, climbed):
+    run("ladder")
+    (here / "models/predictions.csv").unlink()
+    shutil.rmtree(here / "models/reviews")
+    climbed.clear()
+    code, _, err = run("ladder")
+    assert code == 0 and climbed == ["low", cli.TOP] and "cannot be read" in err
+
+
+def test_films_come_with_their_certainty():
+    train, test = cli._film_reviews()
+    assert train["certainty"].between(0.5, 1).all() and "certainty" not in test
 
 
 def test_ladder_leaves_a_model_that_is_not_its_own(fails, here, climbed):
@@ -730,10 +841,12 @@ def stay(*args):
     print("in the middle", flush=True)
     time.sleep(60)
 def half(table, path, kind):
-    path.write_text("half")
+    path.write_bytes(b"half")
     stay()
 if sys.argv[2] == "predict":
     cli._write = half
+elif sys.argv[2] == "evaluate":
+    Path.write_text = lambda self, text, encoding: half(None, self, None)
 else:
     StandIn.fit = stay
 cli.main(sys.argv[2:])
@@ -743,15 +856,17 @@ cli.main(sys.argv[2:])
 @pytest.mark.parametrize(
     "command, number",
     [("fit", signal.SIGKILL), ("fit", signal.SIGINT), ("predict", signal.SIGKILL),
-     ("predict", signal.SIGTERM)],
+     ("predict", signal.SIGTERM), ("evaluate", signal.SIGKILL), ("evaluate", signal.SIGTERM)],
 )  # fmt: skip
 def test_a_stop_in_the_middle_loses_nothing(here, command, number):
     a_model()
-    (here / "o.csv").write_text("mine")
+    for name in ("o.csv", "o.html"):
+        (here / name).write_text("mine")
     reviews()
     arguments = {
         "fit": ["fit", "--data", "reviews.csv", "--model", "model", "--force"],
         "predict": ["predict", "reviews.csv", "--model", "model", "--out", "o.csv", "--force"],
+        "evaluate": [*REPORT, "o.html", "--force"],
     }[command]
     before = contents(here)
     script = [sys.executable, "-c", STOPPED_IN_THE_MIDDLE, os.path.dirname(__file__), *arguments]
@@ -826,8 +941,9 @@ def test_a_founder_predicts_and_evaluates(run_real):
     assert {row[2] for row in rows} <= {"negative", "positive"}
     assert all(0.5 <= float(row[3]) <= 1 for row in rows)
     right = sum(row[1] == row[2] for row in rows)
-    code, out, _ = run_real("evaluate", "reviews.csv")
+    code, out, err = run_real("evaluate", "reviews.csv", "--report", "report.html")
     assert code == 0 and f"accuracy  {right / 25:.1%}" in out
+    assert "report.html: 25 reviews" in err and "<svg" in Path("report.html").read_text("utf-8")
 
 
 def test_a_founder_with_a_damaged_model(run_real, tmp_path):

@@ -24,7 +24,7 @@ RECIPES = [
     Recipe("labels", learned="labels"),
     Recipe("ratings, words frozen", words="frozen"),
     Recipe("ratings, first token", pooling="first"),
-    Recipe("ratings, layer-wise rates", rate_decay=0.8, learning_rate=3e-4),
+    Recipe("ratings, layer-wise rates", rate_decay=0.8),
     Recipe("ratings, five epochs", epochs=5),
 ]
 RECIPE_SEEDS = [0]
