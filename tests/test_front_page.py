@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import pytest
 
 ROOT = Path(__file__).parent.parent
 LADDER = pd.read_csv(ROOT / "images" / "ladder.csv").set_index("rung")
@@ -24,6 +25,24 @@ def test_ladder_rises():
     assert accuracy[rungs].is_monotonic_increasing
     assert accuracy["word embeddings"] >= 0.79
     assert (LADDER.low < accuracy).all() and (accuracy < LADDER.high).all()
+
+
+def test_steps_said_to_be_real_are_and_the_others_are_noise():
+    steps = pd.read_csv(ROOT / "images" / "steps.csv").set_index("step")
+    names = LADDER.index.tolist()
+    assert steps.index.tolist() == [
+        f"{before} → {after}" for before, after in zip(names, names[1:], strict=False)
+    ]
+    real = steps.index[steps.low > 0].tolist()
+    assert real == [
+        "majority → VADER lexicon", "VADER lexicon → TF-IDF", "MiniLM, frozen → MiniLM, fine-tuned"
+    ]  # fmt: skip
+    assert (steps.drop(real).low < 0).all() and (steps.drop(real).high > 0).all()
+    told = " ".join(TEXT.split())
+    assert "steps to the lexicon, to TF-IDF and from the frozen to the fine-tuned encoder" in told
+    assert "between TF-IDF, word embeddings and the frozen encoder are noise" in told
+    gains = LADDER.accuracy.diff().dropna()
+    assert steps.gain.to_numpy() == pytest.approx(gains.to_numpy())
 
 
 def test_every_chapter_is_in_the_table():
