@@ -265,28 +265,29 @@ def test_padding_changes_no_answer(encoder):
     assert np.allclose(both, alone, atol=1e-5)
 
 
-def test_the_encoder_learns(encoder):
-    before = [np.array(w) for w in encoder.model.get_weights()]
-    network, classes = train_classifier(encoder, some_reviews(80), epochs=1)
-    assert list(classes) == ["negative", "positive"]
-    moved = [
-        not np.array_equal(a, b) for a, b in zip(before, encoder.model.get_weights(), strict=True)
-    ]
+def test_the_encoder_learns_and_a_seed_decides_how(encoder):
+    from sentiment_course.encoders import build_encoder
+
+    start = [np.array(w) for w in encoder.model.get_weights()]
+    answers = []
+    for seed in (1, 0, 0):
+        encoder.model = build_encoder(TINY)  # anew: dropout's generators remember what they drew
+        network, classes = train_classifier(encoder, some_reviews(80), epochs=1, seed=seed)
+        answers.append(network.predict(token_ids(encoder, ["the film was good"]), verbose=0))
+    assert list(classes) == ["negative", "positive"] and answers[0].shape == (1, 2)
+    ends = encoder.model.get_weights()
+    moved = [not np.array_equal(a, b) for a, b in zip(start, ends, strict=True)]
     assert sum(moved) > len(moved) / 2
-    assert network.output.shape == (None, 2)
+    assert np.allclose(answers[1], answers[2], atol=1e-5)
+    assert not np.allclose(answers[0], answers[1], atol=1e-3)
 
 
-def test_mended_learns_and_repeats(encoder, vocabulary):
-    from sentiment_course.encoders import Encoder, build_encoder
-
-    reviews = some_reviews(120)
-    table = mended(reviews, encoder, epochs=12, learning_rate=1e-2)
+def test_mended_learns(encoder):
+    table = mended(some_reviews(200), encoder, epochs=10, learning_rate=3e-3)
     assert list(table.index) == ["commonest label", "TF-IDF", "fine-tuned encoder"]
-    assert table.accuracy["fine-tuned encoder"] > table.high["commonest label"]
+    assert table.low["fine-tuned encoder"] > table.high["commonest label"]
     for row in table.itertuples():
-        assert (row.low, row.high) == wilson_interval(round(24 * row.accuracy), 24)
-    twin = Encoder(build_encoder(TINY), encoder.tokenizer, TINY, True)
-    assert table.equals(mended(reviews, twin, epochs=12, learning_rate=1e-2))
+        assert (row.low, row.high) == wilson_interval(round(40 * row.accuracy), 40)
 
 
 def test_mended_refuses_other_tables(encoder):
