@@ -402,7 +402,8 @@ def fine_tune(
         row = one_epoch(network, train, curves, s, len(history))
         running = use_averages(network)
         history.append(row | validate(network, aside))
-        curves.add("epoch", len(history), **history[-1])
+        told = {k: v for k, v in history[-1].items() if k not in ("epoch", "seconds")}
+        curves.add("epoch", len(history), **told)
         curves.flush()
         best = weights_of(network) if is_best(history) else best
         network.set_weights(running)

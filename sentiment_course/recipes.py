@@ -185,7 +185,7 @@ def compare_recipes(
     by_recipe = results.groupby("recipe", sort=False)
     return table.assign(seeds=by_recipe.seed.nunique(), seconds=by_recipe.seconds.mean().round())
 
-# %% ../nbs/10-recipes.ipynb #ab4b6fd3
+# %% ../nbs/10-recipes.ipynb #3ef053ad
 def _rate_factor(layer, layers, decay):
     return decay ** (layers - layer)
 
@@ -200,7 +200,7 @@ def _mean_and_spread(accuracies):
     squares = sum((a - mean) ** 2 for a in accuracies)
     return mean, (squares / (len(accuracies) - 1)) ** 0.5
 
-# %% ../nbs/10-recipes.ipynb #877582a4
+# %% ../nbs/10-recipes.ipynb #3bb0025b
 check_rate_factor = Exercise(_rate_factor, [(5, 6, 0.8), (0, 6, 0.8), (-1, 6, 0.9), (11, 12, 1.0)])
 check_panel_certainty = Exercise(
     _panel_certainty,

@@ -126,11 +126,5 @@ def test_results_are_there_and_of_this_data():
     assert (recipes.texts == len(choosing)).all()
     films = seeds[(seeds.trained_on == "movies") & (seeds.source == "movies")]
     assert len(films) == films.seed.nunique() == 3 and (films.texts == len(test)).all()
-    assert set(seeds[seeds.trained_on == "all four"].source) == {
-        "movies",
-        "amazon",
-        "tweets",
-        "nyt",
-    }
     both = devices.groupby(["device", "reviews"]).program.apply(set)
     assert both.map(lambda programs: programs == {"this course", "Hugging Face"}).all()
