@@ -47,6 +47,15 @@ def some_reviews(count):
 LETTERS = str.maketrans("01", "ab")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def unseeded():
+    """The mended program seeds TensorFlow for the whole process: take that back for other tests."""
+    yield
+    import tensorflow as tf
+
+    tf.random.set_seed(None)
+
+
 @pytest.fixture(scope="module")
 def vocabulary(tmp_path_factory):
     path = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
