@@ -31,7 +31,6 @@ from unittest import mock
 import networkx as nx
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 from scipy.optimize import brentq
 from scipy.special import expit
 from sklearn.datasets import load_digits, make_moons
@@ -143,9 +142,9 @@ def _card(row):
 # %% ../nbs/a3-errata.ipynb #c012
 def cards(
     table: pd.DataFrame,  # of `errata`
-) -> Markdown:  # one card a row: a phone can show it, unlike eight columns
-    "Show the statements of `table`."
-    return Markdown("\n\n***\n\n".join(map(_card, table.itertuples())))
+) -> str:  # Markdown, one card a row: a phone can show it, unlike eight columns
+    "The statements of `table`, ready to show."
+    return "\n\n***\n\n".join(map(_card, table.itertuples()))
 
 # %% ../nbs/a3-errata.ipynb #c013
 def report(
@@ -374,13 +373,13 @@ SECTIONS += _sections("""
 """)
 
 # %% ../nbs/a3-errata.ipynb #c027
-def coverage() -> Markdown:  # a table: one row a heading of the article
-    "Show where the course covers each section of the article."
+def coverage() -> str:  # a Markdown table: one row a heading of the article
+    "Where the course covers each section of the article."
     rows = ["| section | chapters |", "|---|---|"]
     for number, chinese, english, chapters in SECTIONS:
         links = ", ".join(dict.fromkeys(map(_link, chapters)))
         rows.append(f"| {number} {chinese}, {english} | {links} |")
-    return Markdown("\n".join(rows))
+    return "\n".join(rows)
 
 # %% ../nbs/a3-errata.ipynb #c030
 def ten_parts() -> dict:

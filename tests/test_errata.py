@@ -247,11 +247,11 @@ def test_every_link_leads_to_a_heading(table):
 
 
 def test_cards_and_coverage_show_every_row(table):
-    shown = cards(table).data
+    shown = cards(table)
     assert shown.count("\n\n***\n\n") == len(table) - 1
     for row in table.itertuples():
         assert row.quotation in shown and row.found in shown and f"]({row.chapter})" in shown
-    assert coverage().data.count("\n| ") == len(SECTIONS)
+    assert coverage().count("\n| ") == len(SECTIONS)
 
 
 def test_report_names_verdict_and_numbers(capsys):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from configparser import ConfigParser
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import nbformat
@@ -110,6 +111,21 @@ def test_light_modules_load_no_framework():
     code += f"print(*(set(sys.modules) & {HEAVY}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_import_only_what_the_package_declares(module):
+    """What is installed with the development tools alone is not there for who installs a wheel."""
+    extras = "requirements", "export_requirements", "tensorboard_requirements"
+    declared = {Requirement(r).name.lower() for key in extras for r in SETTINGS[key].split()}
+    backends = {"torch", "jax"}  # Keras runs on one of these, where it is installed
+    tree = ast.parse((ROOT / "sentiment_course" / f"{module}.py").read_text(encoding="utf-8"))
+    names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level}
+    tops = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"sentiment_course"}
+    provided = packages_distributions()
+    for top in tops - backends:
+        assert {d.lower() for d in provided[top]} & declared, f"{module} imports {top}"
 
 
 def test_versions_agree():
