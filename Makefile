@@ -30,7 +30,7 @@ test: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/sentiment-course assets
 	$(BIN)/nbdev_test --n_workers 2
-	$(BIN)/pytest tests
+	$(BIN)/pytest -n 2 --dist loadfile tests
 
 lab: .venv/.installed-dev
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3

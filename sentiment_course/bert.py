@@ -301,7 +301,8 @@ def train_epoch(
     total, seen, optimizer = 0.0, 0, network.optimizer
     bar = tqdm(batches, label, unit="batch", disable=not verbose)
     for batch in bar:
-        part, rate = examples.at(batch), optimizer.learning_rate
+        part = examples.at(batch)
+        rate = optimizer.learning_rate if curves.writer else None  # a few operations to compute
         loss = float(network.train_on_batch(pad(part.tokens), part.targets, part.weights))
         curves.add("step", optimizer.iterations, loss=loss, learning_rate=rate)
         total, seen = total + loss * len(batch), seen + len(batch)

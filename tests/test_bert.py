@@ -28,7 +28,14 @@ with quiet():
         stopped,
         string_tokenizer,
     )
-    from sentiment_course.encoders import keras, load_encoder, pad
+    from sentiment_course.encoders import (
+        Encoder,
+        build_encoder,
+        keras,
+        load_encoder,
+        pad,
+        save_encoder,
+    )
 
 QUICK = {"epochs": 1, "max_length": 16, "precision": "float32", "verbose": False}
 
@@ -37,6 +44,16 @@ QUICK = {"epochs": 1, "max_length": 16, "precision": "float32", "verbose": False
 def reviews():
     train, _ = split_reviews(load_reviews("movies"))
     return train.sample(64, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """QUICK with a small random encoder, for what does not depend on what an encoder knows."""
+    folder, minilm = tmp_path_factory.mktemp("small"), load_encoder("minilm")
+    config = minilm.config | {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+                              "intermediate_size": 32}  # fmt: skip
+    save_encoder(Encoder(build_encoder(config), minilm.tokenizer, config, True), folder)
+    return QUICK | {"encoder": str(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -151,11 +168,11 @@ def test_three_classes_fine_tuned(reviews):
 
 
 @pytest.mark.parametrize("trainable", ["head", "all"])
-def test_class_weights_raise_the_rare_class(reviews, trainable):
+def test_class_weights_raise_the_rare_class(reviews, small, trainable):
     labels = ["rare" if i < 8 else "common" for i in range(len(reviews))]
 
     def mean_probability(weight):
-        classifier = BertClassifier(trainable=trainable, class_weight=weight, **QUICK)
+        classifier = BertClassifier(trainable=trainable, class_weight=weight, **small)
         answers = classifier.fit(reviews.text, labels).predict_proba(reviews.text)
         return answers[:, list(classifier.classes_).index("rare")].mean()
 
@@ -192,10 +209,10 @@ def test_doubtful_labels_are_believed_less(reviews, trainable):
     assert sure[~doubtful].mean() > sure[doubtful].mean() + 0.02
 
 
-def test_curves_are_written_where_tensorboard_reads_them(reviews, tmp_path):
+def test_curves_are_written_where_tensorboard_reads_them(reviews, small, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    settings = QUICK | {"epochs": 2, "batch_size": 16, "validation_split": 0.25}
+    settings = small | {"epochs": 2, "batch_size": 16, "validation_split": 0.25}
     classifier = BertClassifier(**settings, log_dir=tmp_path).fit(reviews.text, reviews.label)
     written = EventAccumulator(str(tmp_path)).Reload()
     told = {
@@ -362,8 +379,8 @@ def test_average_remembers_a_tenth_of_the_training():
     assert average_momentum(10_000) == 0.99
 
 
-def test_what_is_kept_is_the_moving_average(reviews):
-    settings = QUICK | {"batch_size": 2, "validation_split": 0}
+def test_what_is_kept_is_the_moving_average(reviews, small):
+    settings = small | {"batch_size": 2, "validation_split": 0}
     classifier = BertClassifier(**settings).fit(reviews.text, reviews.label)
     kept = classifier.network_.get_weights()
     averages = classifier.network_.optimizer._model_variables_moving_average
@@ -410,8 +427,8 @@ def test_precisions_agree(fitted, reviews, tmp_path):
     )
 
 
-def test_checkpoint_of_another_training_is_refused(reviews, tmp_path):
-    settings = QUICK | {"checkpoint_dir": str(tmp_path)}
+def test_checkpoint_of_another_training_is_refused(reviews, small, tmp_path):
+    settings = small | {"checkpoint_dir": str(tmp_path)}
     BertClassifier(**settings).fit(reviews.text, reviews.label)
     with pytest.raises(ValueError, match="other texts or settings"):
         BertClassifier(**settings | {"seed": 5}).fit(reviews.text, reviews.label)
