@@ -17,10 +17,12 @@ import nbformat
 ROOT = Path(__file__).parent.parent
 CELL = """\
 #| hide
+from importlib.metadata import version
 from importlib.util import find_spec
 
-if not find_spec("sentiment_course"):  # in Colab: install it beside the TensorFlow that is there
-    %pip install -q git+{git_url}"""
+if not find_spec("sentiment_course"):  # in Colab: install it, and keep the TensorFlow that is there
+    there = f"tensorflow=={{version('tensorflow')}}" if find_spec("tensorflow") else "tensorflow"
+    %pip install -q {{there}} git+{git_url}"""
 FIRST = CELL.split("{")[0]
 
 
