@@ -486,10 +486,11 @@ def evaluate(
     table = _read_labelled(reviews, text_column, label_column)
     classifier, texts = _load(model), list(table["text"])
     labels = _known_labels(table["label"], classifier.classes_, reviews.name)
-    _print_scores(labels, classifier.predict(texts), classifier.classes_)
+    p = classifier.predict_proba(texts)
+    _print_scores(labels, classifier.classes_[p.argmax(axis=1)], classifier.classes_)
     if report is not None:
         title = f"{model.resolve().name} on {reviews.name}"
-        _write_report(classifier, texts, labels, title, report, force)
+        _write_report(classifier, texts, labels, p, title, report, force)
 
 # %% ../nbs/a2-tools.ipynb #c7944ac6
 def _print_scores(labels, given, classes):
@@ -502,12 +503,12 @@ def _print_scores(labels, given, classes):
     print(_by_class(labels, given, classes), flush=True)
 
 
-def _write_report(classifier, texts, labels, title, path, force):
+def _write_report(classifier, texts, labels, p, title, path, force):
     "Write the page of chapter 11."
     from sentiment_course.evaluation import report
 
-    _announce(f"making the report {path}: every review is scored again")
-    page = report(classifier, texts, labels, title=title)
+    _announce(f"making the report {path}")
+    page = report(classifier, texts, labels, title, p)
     _put_file(path, lambda temporary: temporary.write_text(page, encoding="utf-8"), force)
     _announce(f"{path}: {len(texts):,} reviews, {len(page) / 1000:,.0f} kB")
 

@@ -507,6 +507,7 @@ def report(
     texts,  # any sequence of str, not trained on
     labels,  # (texts,)
     title: str = "Evaluation",
+    p=None,  # (texts, classes), what `classifier` makes of the texts, where you have that already
 ) -> str:  # an HTML page that needs nothing else
     """Everything in this chapter about one classifier, for somebody who has only a browser.
 
@@ -516,7 +517,7 @@ def report(
     texts, classes = check_texts(texts), np.asarray(classifier.classes_)
     _same_length(texts=np.array(texts, dtype=object), labels=labels)
     ids = class_ids(labels, classes)
-    ids, p = _check_probabilities(ids, classifier.predict_proba(texts))
+    ids, p = _check_probabilities(ids, classifier.predict_proba(texts) if p is None else p)
     called = p.argmax(axis=1)
     found = _sections(classifier, texts, ids, p, called, classes)
     about = f"{type(classifier).__name__} on {len(texts):,} texts, {len(classes)} classes."

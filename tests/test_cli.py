@@ -602,6 +602,17 @@ def test_evaluate_writes_a_report(run, here):
     assert sorted(p.name for p in here.iterdir()) == ["r.HTML", "reviews.csv", "shop"]
 
 
+def test_evaluate_with_a_report_scores_the_reviews_once(run, here, monkeypatch):
+    scored, score = [], StandIn.predict_proba
+    monkeypatch.setattr(
+        StandIn, "predict_proba", lambda self, texts: scored.append(texts) or score(self, texts)
+    )
+    a_model()
+    texts = pd.read_csv(reviews()).text.tolist()
+    assert run(*REPORT, "r.html")[0] == 0
+    assert scored.count(texts) == 1
+
+
 def test_evaluate_replaces_a_report_only_when_forced(fails, run, here):
     a_model()
     reviews()
