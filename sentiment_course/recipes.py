@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['POOLS', 'check_rate_factor', 'check_panel_certainty', 'check_mean_and_spread', 'recipe_data', 'Recipe',
            'rate_factors', 'layerwise_adamw', 'ConsistencyLoss', 'read_twice', 'RecipeClassifier', 'try_recipe',
-           'right_of', 'read_results', 'paired_difference', 'compare_recipes']
+           'right_of', 'read_results', 'paired_difference', 'compare_recipes', 'film_folds']
 
 # %% ../nbs/10-recipes.ipynb #cac9b728
 from dataclasses import dataclass
@@ -140,7 +140,6 @@ def try_recipe(
     return classifier, {
         "recipe": recipe.name,
         "seed": seed,
-        "seconds": classifier.history_.seconds.sum(),
         "right": np.packbits(right).tobytes().hex(),  # one bit a text
         "texts": len(held),
     }
@@ -153,7 +152,7 @@ def right_of(row) -> np.ndarray:  # bool (texts,)
 
 # %% ../nbs/10-recipes.ipynb #ab7cc4d0
 def read_results(
-    name: str,  # "recipes", "seeds" or "devices"
+    name: str,  # "recipes", "times", "seeds", "folds" or "devices"
 ) -> pd.DataFrame:
     "What was measured: a table that comes with the package."
     with files("sentiment_course").joinpath("results", f"{name}.csv").open() as file:
@@ -182,8 +181,22 @@ def compare_recipes(
         [(100 * s.mean(), *(100 * np.array(paired_difference(s, first)))) for s in shares.values()],
         index=list(shares), columns=["accuracy, %", "gain, points", "standard error"],
     )  # fmt: skip
-    by_recipe = results.groupby("recipe", sort=False)
-    return table.assign(seeds=by_recipe.seed.nunique(), seconds=by_recipe.seconds.mean().round())
+    return table.assign(seeds=results.groupby("recipe").seed.nunique())
+
+# %% ../nbs/10-recipes.ipynb #5f0e1a02
+def film_folds(
+    count: int = 5,
+) -> list:  # (rows to train on, rows held out) for each part of the film reviews
+    "Each part held out in turn; the first is the usual test part, texts that recur stay together."
+    reviews = load_reviews("movies")
+    rest = reviews = reviews.assign(certainty=rating_certainty(reviews.rating))
+    parts = []
+    for left in range(count, 1, -1):
+        rest, part = split_reviews(rest, 1 / left)
+        parts.append(part)
+    return [
+        (reviews[~reviews.id.isin(part.id)].reset_index(drop=True), part) for part in [*parts, rest]
+    ]
 
 # %% ../nbs/10-recipes.ipynb #3ef053ad
 def _rate_factor(layer, layers, decay):

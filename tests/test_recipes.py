@@ -6,7 +6,7 @@ import pytest
 
 from sentiment_course.doctor import quiet
 from sentiment_course.losses import softmax
-from sentiment_course.reviews import load_reviews, rating_certainty, split_reviews
+from sentiment_course.reviews import SOURCES, load_reviews, rating_certainty, split_reviews
 
 with quiet():
     from sentiment_course.bert import build_network
@@ -16,6 +16,7 @@ with quiet():
         ConsistencyLoss,
         Recipe,
         compare_recipes,
+        film_folds,
         paired_difference,
         rate_factors,
         read_results,
@@ -38,6 +39,17 @@ def test_the_three_parts_share_no_text():
     _, held_out = split_reviews(load_reviews("movies"))
     assert test.text.tolist() == held_out.text.tolist()  # the fifth that the ladder is judged on
     assert np.allclose(train.certainty, rating_certainty(train.rating))
+
+
+def test_each_film_is_held_out_once_and_no_text_is_on_both_sides():
+    reviews, (_, test) = load_reviews("movies"), split_reviews(load_reviews("movies"))
+    folds = film_folds()
+    assert folds[0][1].text.tolist() == test.text.tolist()
+    assert sorted(i for _, held_out in folds for i in held_out.id) == sorted(reviews.id)
+    for train, held_out in folds:
+        assert len(train) + len(held_out) == len(reviews) and abs(len(held_out) - len(test)) <= 2
+        sides = [{" ".join(t.casefold().split()) for t in part.text} for part in (train, held_out)]
+        assert not sides[0] & sides[1]
 
 
 def test_pools_leave_padding_out():
@@ -109,7 +121,7 @@ def test_paired_difference_by_hand():
 def test_recipes_are_compared_with_the_first_over_all_seeds():
     def row(recipe, seed, right):
         bits = np.packbits(np.array(right, bool)).tobytes().hex()
-        return {"recipe": recipe, "seed": seed, "seconds": 1.0, "right": bits, "texts": 4}
+        return {"recipe": recipe, "seed": seed, "right": bits, "texts": 4}
 
     table = compare_recipes(pd.DataFrame([
         row("b", 0, [1, 1, 0, 0]), row("b", 1, [1, 0, 0, 0]), row("a", 0, [1, 1, 1, 0]),
@@ -121,10 +133,16 @@ def test_recipes_are_compared_with_the_first_over_all_seeds():
 
 def test_results_are_there_and_of_this_data():
     _, choosing, test = recipe_data()
-    recipes, seeds, devices = map(read_results, ("recipes", "seeds", "devices"))
+    recipes, times, seeds, folds, devices = map(
+        read_results, ("recipes", "times", "seeds", "folds", "devices")
+    )
     assert not recipes.duplicated(["recipe", "seed"]).any() and len(recipes) >= 5
     assert (recipes.texts == len(choosing)).all()
+    assert times.recipe.tolist() == recipes.recipe.unique().tolist() and times.time[0] == 1
     films = seeds[(seeds.trained_on == "movies") & (seeds.source == "movies")]
     assert len(films) == films.seed.nunique() == 3 and (films.texts == len(test)).all()
+    assert seeds[seeds.trained_on == "all four"].source.tolist() == list(SOURCES)
+    assert folds.fold.tolist() == [1, 2, 3, 4]
+    assert folds.texts.tolist() == [len(held_out) for _, held_out in film_folds()[1:]]
     both = devices.groupby(["device", "reviews"]).program.apply(set)
     assert both.map(lambda programs: programs == {"this course", "Hugging Face"}).all()
