@@ -1,18 +1,21 @@
 """The house rules: notebooks are the source, clean, alone-standing; imports run down the course."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
 from configparser import ConfigParser
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from nbdev.clean import clean_nb
 from nbdev.export import nb_export
 from packaging.requirements import Requirement
+from traitlets.config import Config
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
@@ -93,6 +96,21 @@ def test_chapter_has_the_parts_of_a_chapter(path):
 def test_notebooks_install_the_course_where_it_is_missing():
     done = subprocess.run([sys.executable, ROOT / "tools" / "colab_cells.py", "--check"])
     assert done.returncode == 0, "run tools/colab_cells.py"
+
+
+def test_first_cell_installs_the_course_beside_the_tensorflow_that_is_there(monkeypatch):
+    (cell,) = [c for c in read(CHAPTERS[0]).cells if "%pip" in c.source]
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    installed, find = [], importlib.util.find_spec
+    shell.register_magic_function(installed.append, "line", "pip")
+    shell.run_cell(cell.source).raise_error()
+    assert installed == []  # the course is there
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: find(name) if name == "tensorflow" else None
+    )
+    shell.run_cell(cell.source).raise_error()
+    address = f"git+{SETTINGS['git_url']}"
+    assert installed == [f"install -q tensorflow=={version('tensorflow')} {address}"]
 
 
 @pytest.mark.parametrize("module", ORDER)
