@@ -142,7 +142,7 @@ def test_results_are_there_and_of_this_data():
     films = seeds[(seeds.trained_on == "movies") & (seeds.source == "movies")]
     assert len(films) == films.seed.nunique() == 3 and (films.texts == len(test)).all()
     assert seeds[seeds.trained_on == "all four"].source.tolist() == list(SOURCES)
-    assert folds.fold.tolist() == [1, 2, 3, 4]
-    assert folds.texts.tolist() == [len(held_out) for _, held_out in film_folds()[1:]]
+    assert folds.fold.tolist() == [0, 1, 2, 3, 4]
+    assert folds.texts.tolist() == [len(held_out) for _, held_out in film_folds()]
     both = devices.groupby(["device", "reviews"]).program.apply(set)
     assert both.map(lambda programs: programs == {"this course", "Hugging Face"}).all()

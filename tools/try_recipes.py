@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from sentiment_course.bert import BertClassifier
-from sentiment_course.recipes import Recipe, film_folds, recipe_data, try_recipe
-from sentiment_course.reviews import SOURCES, load_reviews, rating_certainty, split_reviews
+from sentiment_course.recipes import Recipe, film_folds, rated_reviews, recipe_data, try_recipe
+from sentiment_course.reviews import SOURCES, split_reviews
 
 RESULTS = Path(__file__).parent.parent / "sentiment_course" / "results"
 RECIPES = [
@@ -37,7 +37,7 @@ def keep(rows, path):
     if path.is_file():
         table = pd.concat([pd.read_csv(path), table])
     table.to_csv(path, index=False)
-    print(rows[0] | {"right": "..."}, flush=True)
+    print({k: v for k, v in rows[0].items() if k != "right"}, flush=True)
 
 
 def known(path, *columns):
@@ -76,10 +76,7 @@ def time_recipes(path):
 
 def train_seeds(path):
     """The accuracy on the held-out fifth of every source, trained on films, and on all four."""
-    splits = {}
-    for source in SOURCES:
-        reviews = load_reviews(source)
-        splits[source] = split_reviews(reviews.assign(certainty=rating_certainty(reviews.rating)))
+    splits = {source: split_reviews(rated_reviews(source)) for source in SOURCES}
     whole = pd.concat([train for train, _ in splits.values()], ignore_index=True)
     for trained_on, train, seeds in [
         ("movies", splits["movies"][0], SEEDS),
@@ -97,8 +94,8 @@ def train_seeds(path):
 def train_folds(path):
     """The accuracy on each fifth of the films, trained on the others."""
     for fold, (train, held_out) in enumerate(film_folds()):
-        if fold == 0 or (fold,) in known(path, "fold"):
-            continue  # the first is the usual fifth, of which `train_seeds` tells
+        if (fold,) in known(path, "fold"):
+            continue
         accuracy = train_chosen(train, seed=0).score(held_out.text, held_out.label)
         keep([{"fold": fold, "texts": len(held_out), "accuracy": accuracy}], path)
 
