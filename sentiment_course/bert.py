@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['PRECISIONS', 'NOTE', 'HEAD', 'check_learning_rate_at', 'check_mean_pool', 'check_epoch_kept', 'mean_pool',
            'build_network', 'WarmupDecay', 'BertSettings', 'check_settings', 'hold_out', 'Examples', 'soft_targets',
-           'check_certainty', 'logits_of', 'fit_head', 'average_momentum', 'compile_network', 'Curves', 'train_epoch',
-           'training_state', 'Checkpoint', 'replace_file', 'load_checkpoint', 'fingerprint', 'weights_of',
-           'use_averages', 'fine_tune', 'one_epoch', 'validate', 'is_best', 'stopped', 'BertPredictor', 'BertKeeper',
-           'BertClassifier', 'save_classifier', 'load_classifier', 'plain_strings', 'string_tokenizer', 'string_module',
+           'check_certainty', 'logits_of', 'fit_head', 'average_momentum', 'AdversarialAdamW', 'Ascent',
+           'compile_network', 'compile_for_device', 'train_on_both', 'Curves', 'train_epoch', 'training_state',
+           'Checkpoint', 'replace_file', 'load_checkpoint', 'fingerprint', 'weights_of', 'use_averages', 'fine_tune',
+           'one_epoch', 'validate', 'to_keep', 'stopped', 'BertPredictor', 'BertKeeper', 'BertClassifier',
+           'save_classifier', 'load_classifier', 'plain_strings', 'string_tokenizer', 'string_module',
            'export_classifier']
 
 # %% ../nbs/10-bert.ipynb #62223d83
@@ -18,6 +19,7 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,7 @@ class BertSettings(ClassifierMixin, BaseEstimator):
         max_length=128,  # tokens; longer texts are cut
         precision="auto",  # "float32", "bfloat16", "float16", or "auto": what suits this device
         validation_split=0.05,  # share of the texts set aside to choose the epoch
+        perturbation=1.0,  # of the words, in mean lengths of a word vector; 0: none
         class_weight=None,  # or "balanced", or {label: weight}: how much an error on it counts
         seed=0,  # same seed, same result
         checkpoint_dir=None,  # folder for a training that can be resumed
@@ -109,8 +112,8 @@ class BertSettings(ClassifierMixin, BaseEstimator):
         self.encoder, self.trainable, self.epochs = encoder, trainable, epochs
         self.batch_size, self.learning_rate, self.max_length = batch_size, learning_rate, max_length
         self.precision, self.validation_split, self.seed = precision, validation_split, seed
-        self.class_weight, self.checkpoint_dir = class_weight, checkpoint_dir
-        self.log_dir, self.verbose = log_dir, verbose
+        self.perturbation, self.class_weight = perturbation, class_weight
+        self.checkpoint_dir, self.log_dir, self.verbose = checkpoint_dir, log_dir, verbose
 
 # %% ../nbs/10-bert.ipynb #a2b7573c
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -125,6 +128,7 @@ def check_settings(settings, classes):
         ("batch_size", isinstance(s.batch_size, int) and s.batch_size >= 1, "a number from 1"),
         ("max_length", isinstance(s.max_length, int) and s.max_length >= 3, "a number from 3"),
         ("learning_rate", s.learning_rate > 0, "above 0"),
+        ("perturbation", s.perturbation >= 0, "at least 0"),
         ("validation_split", 0 <= s.validation_split < 1, "at least 0 and less than 1"),
         ("precision", s.precision in PRECISIONS, "one of " + ", ".join(PRECISIONS)),
         ("class_weight", _is_class_weight(s.class_weight, classes),
@@ -238,20 +242,80 @@ def average_momentum(
     "The momentum of a moving average that spans about a tenth of `steps`."
     return min(0.99, max(0.0, 1 - 10 / steps))
 
+# %% ../nbs/10-bert.ipynb #adve0002
+class AdversarialAdamW(keras.optimizers.AdamW):
+    "AdamW by the sum of two gradients: where `Ascent` was, and where it moved the words to."
+
+    def build(self, variables):
+        super().build(variables)
+        self.word_table = [v.path for v in variables].index("embeddings/word/embeddings")
+        self.first = self.add_optimizer_variables(variables, "first")
+        self.moved = self.add_variable_from_reference(self.words, "moved")
+
+    @property
+    def words(self):  # kept as an attribute, Keras would count it among the optimizer's own
+        return self._trainable_variables[self.word_table]
+
+    def apply(self, grads, trainable_variables=None):
+        self.words.assign_sub(self.moved)
+        both = [keras.ops.convert_to_tensor(g) + f for g, f in zip(grads, self.first, strict=True)]
+        super().apply(both, trainable_variables)
+        for used in [*self.first, self.moved]:
+            used.assign(keras.ops.zeros(used.shape, used.dtype))
+
+# %% ../nbs/10-bert.ipynb #adve0003
+class Ascent(keras.optimizers.Optimizer):
+    "One step of gradient ascent on the word vectors. Miyato et al. (2017), section 3."
+
+    def __init__(
+        self,
+        descent: AdversarialAdamW,  # takes the step that follows; built
+        length: float,  # of the step
+    ):
+        super().__init__(learning_rate=length)
+        self.descent = descent
+
+    def build(self, variables):
+        super().build(variables)
+        for variable in [*self.descent.first, self.descent.moved]:
+            self._track_variable(variable)
+
+    def apply(self, grads, trainable_variables=None):
+        for kept, gradient in zip(self.descent.first, grads, strict=True):
+            kept.assign(gradient)
+        d = self.descent
+        g = d.first[d.word_table]
+        step = self.learning_rate * g / (keras.ops.norm(g) + 1e-12)
+        d.words.assign_add(step - d.moved)  # float16 skips steps: then one move is still there
+        d.moved.assign(step)
+
 # %% ../nbs/10-bert.ipynb #e05e3b61
 def compile_network(
     network: keras.Model,
     steps: int,  # of the whole training
     learning_rate: float,  # the highest
     precision: str,  # float16 needs its loss scaled up, lest small gradients vanish
-    adam=keras.optimizers.AdamW,
-):
+    perturbation: float = 0.0,  # of the table of words, in mean lengths of a word vector
+    adam=None,  # the class of the optimizer; else what `perturbation` needs
+):  # a function of (inputs, targets, weights) that trains on a batch and answers its loss
     "Give `network` its loss, and AdamW with warm-up, decay, clipping and averaging."
+    adam = adam or (AdversarialAdamW if perturbation else keras.optimizers.AdamW)
     optimizer = adam(
         WarmupDecay(learning_rate, steps), weight_decay=0.01, global_clipnorm=1.0,
         use_ema=True, ema_momentum=average_momentum(steps),
     )  # fmt: skip
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    compile_for_device(network, optimizer, precision)
+    if not perturbation:
+        return network.train_on_batch
+    length = perturbation * float(keras.ops.mean(keras.ops.norm(optimizer.words, axis=1)))
+    adversary = keras.Model(network.inputs, network.output)
+    compile_for_device(adversary, Ascent(optimizer, length), precision)
+    return partial(train_on_both, adversary, network)
+
+# %% ../nbs/10-bert.ipynb #adve0004
+def compile_for_device(network, optimizer, precision):
+    "Compile `network` with cross-entropy, in the way that suits this device."
     if precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -259,6 +323,13 @@ def compile_network(
     own_kernels = keras.backend.backend() == "tensorflow" and not gpus()
     network.compile(optimizer, loss, jit_compile=False if own_kernels else "auto")
     optimizer.build(network.trainable_variables)
+
+
+def train_on_both(adversary, network, *batch):
+    "Train `network` on a batch, as it is and moved by `adversary`; the loss on it as it is."
+    loss = adversary.train_on_batch(*batch)
+    network.train_on_batch(*batch)
+    return loss
 
 # %% ../nbs/10-bert.ipynb #7de429da
 class Curves:
@@ -291,6 +362,7 @@ def _open_writer(log_dir):
 # %% ../nbs/10-bert.ipynb #83135d50
 def train_epoch(
     network: keras.Model,  # compiled
+    step,  # of `compile_network`
     examples: Examples,
     batches: list,  # of index arrays
     curves: Curves,
@@ -303,7 +375,7 @@ def train_epoch(
     for batch in bar:
         part = examples.at(batch)
         rate = optimizer.learning_rate if curves.writer else None  # a few operations to compute
-        loss = float(network.train_on_batch(pad(part.tokens), part.targets, part.weights))
+        loss = float(step(pad(part.tokens), part.targets, part.weights))
         curves.add("step", optimizer.iterations, loss=loss, learning_rate=rate)
         total, seen = total + loss * len(batch), seen + len(batch)
         bar.set_postfix(loss=f"{total / seen:.3f}", refresh=False)
@@ -312,8 +384,9 @@ def train_epoch(
 # %% ../nbs/10-bert.ipynb #592f2aef
 def training_state(network):
     "The variables that decide how the training of `network` goes on."
-    metrics = {id(v) for v in network.metrics_variables}
-    return [v for v in network.variables if id(v) not in metrics] + network.optimizer.variables
+    used_up = [*network.metrics_variables, *getattr(network.optimizer, "first", [])]
+    used_up = {id(v) for v in used_up}
+    return [v for v in network.variables + network.optimizer.variables if id(v) not in used_up]
 
 # %% ../nbs/10-bert.ipynb #11326ad6
 class Checkpoint:
@@ -393,34 +466,34 @@ def fine_tune(
     examples: Examples,
     s,  # the `BertClassifier`
 ) -> pd.DataFrame:  # a row an epoch: `loss`, `seconds`, `validation_loss`, `validation_accuracy`
-    "Train the whole network and leave it with the weights of its best epoch."
+    "Train the whole network and leave it with the weights of the epoch to keep."
     train, aside = map(examples.at, hold_out(examples.ids, s.validation_split, s.seed))
     steps = -(-len(train.ids) // s.batch_size) * s.epochs
-    s._compile(network, steps)
+    step = s._compile(network, steps)
     checkpoint = Checkpoint(network, s.checkpoint_dir, fingerprint(s, examples))
     curves, (best, history) = Curves(s.log_dir), checkpoint.load()
     while len(history) < s.epochs and not stopped(history):
-        row = one_epoch(network, train, curves, s, len(history))
+        row = one_epoch(network, step, train, curves, s, len(history))
         running = use_averages(network)
         history.append(row | validate(network, aside))
         told = {k: v for k, v in history[-1].items() if k not in ("epoch", "seconds")}
         curves.add("epoch", len(history), **told)
         curves.flush()
-        best = weights_of(network) if is_best(history) else best
+        best = weights_of(network) if to_keep(history, len(aside.ids)) else best
         network.set_weights(running)
         checkpoint.save(best, history)
     network.set_weights(best)
     return pd.DataFrame(history)
 
 # %% ../nbs/10-bert.ipynb #9e72a3c5
-def one_epoch(network, train, curves, settings, epoch):
+def one_epoch(network, step, train, curves, settings, epoch):
     "Train once on the examples `train`; the first part of a row of the history."
     s, start = settings, time.perf_counter()
     lengths = [len(t) for t in train.tokens]
     batches = bucket_batches(lengths, s.batch_size, np.random.default_rng([s.seed, epoch]))
     label = f"epoch {epoch + 1}/{s.epochs} in {s.precision_}"
     with seeded_dropout(s.seed, epoch):
-        loss = train_epoch(network, train, batches, curves, label, s.verbose)
+        loss = train_epoch(network, step, train, batches, curves, label, s.verbose)
     return {"epoch": epoch + 1, "loss": loss, "seconds": round(time.perf_counter() - start, 1)}
 
 # %% ../nbs/10-bert.ipynb #9ec7fb77
@@ -435,10 +508,11 @@ def validate(network, aside):
     return {"validation_loss": loss, "validation_accuracy": accuracy}
 
 
-def is_best(history):
-    "Whether the last epoch is the best so far; the last always is where nothing was set aside."
-    best = max(history, key=lambda row: (row.get("validation_accuracy", 0), row["epoch"]))
-    return best is history[-1]
+def to_keep(history, texts):
+    "Whether to keep the last epoch: unless one before did better by a standard error, on `texts`."
+    shares = [row.get("validation_accuracy", 0) for row in history]
+    best = max(shares)
+    return shares[-1] >= best - np.sqrt(best * (1 - best) / max(1, texts))
 
 
 def stopped(history):
@@ -456,7 +530,9 @@ class BertPredictor(BertSettings):
         self.network_ = build_network(self.encoder_.model, len(self.classes_), self.seed)
 
     def _compile(self, network, steps):
-        compile_network(network, steps, self.learning_rate, self.precision_)
+        return compile_network(
+            network, steps, self.learning_rate, self.precision_, self.perturbation
+        )
 
     def predict_proba(self, texts):
         "The probability of each class, (texts, classes), in the order of `classes_`."

@@ -48,6 +48,7 @@ class Recipe:
     epochs: int = 3
     learning_rate: float = 2e-4
     batch_size: int = 32
+    perturbation: float = 0.0  # how far each step moves the word vectors against the training
     readings: int = 1  # or 2: each text twice in a step, and the two answers must agree
 
 # %% ../nbs/10-recipes.ipynb #09b3c752
@@ -98,15 +99,14 @@ class ConsistencyLoss(keras.losses.Loss):
 
 
 def read_twice(network):
-    "Have `network` (compiled) learn from each text twice in a step, by `ConsistencyLoss`."
+    "A function that trains `network` (compiled) by `ConsistencyLoss`, each text twice in a step."
     network.compile(network.optimizer, ConsistencyLoss(), jit_compile=network.jit_compile)
-    once = network.train_on_batch
 
-    def train_on_batch(inputs, targets, weights):
+    def step(inputs, targets, weights):
         doubled = [np.tile(array, (2, 1)) for array in (*inputs, targets)]
-        return once(doubled[:2], doubled[2], np.tile(weights, 2))
+        return network.train_on_batch(doubled[:2], doubled[2], np.tile(weights, 2))
 
-    network.train_on_batch = train_on_batch
+    return step
 
 # %% ../nbs/10-recipes.ipynb #abe04155
 class RecipeClassifier(BertClassifier):
@@ -115,7 +115,8 @@ class RecipeClassifier(BertClassifier):
     def __init__(self, recipe=Recipe("default"), seed=0, verbose=False):
         super().__init__(
             epochs=recipe.epochs, learning_rate=recipe.learning_rate, validation_split=0,
-            batch_size=recipe.batch_size, seed=seed, verbose=verbose,
+            batch_size=recipe.batch_size, perturbation=recipe.perturbation, seed=seed,
+            verbose=verbose,
         )  # fmt: skip
         self.recipe = recipe
 
@@ -127,10 +128,12 @@ class RecipeClassifier(BertClassifier):
         self.network_ = build_network(self.encoder_.model, classes, self.seed, pool)
 
     def _compile(self, network, steps):
-        adam = layerwise_adamw(rate_factors(network, self.recipe.rate_decay))
-        compile_network(network, steps, self.learning_rate, self.precision_, adam)
-        if self.recipe.readings == 2:
-            read_twice(network)
+        decay = self.recipe.rate_decay
+        adam = layerwise_adamw(rate_factors(network, decay)) if decay < 1 else None
+        step = compile_network(
+            network, steps, self.learning_rate, self.precision_, self.perturbation, adam
+        )
+        return read_twice(network) if self.recipe.readings == 2 else step
 
 # %% ../nbs/10-recipes.ipynb #87cc0719
 def try_recipe(

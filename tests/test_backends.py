@@ -1,5 +1,6 @@
 """TensorFlow, JAX and PyTorch: the same weights, the same probabilities; each trains alone."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from sentiment_course.losses import softmax
 from sentiment_course.reviews import SOURCES, load_ratings, load_reviews
 
 with quiet():
-    from sentiment_course.bert import BertClassifier
+    from sentiment_course.bert import BertClassifier, build_network, compile_network
     from sentiment_course.encoders import (
         Encoder,
         build_encoder,
@@ -42,9 +43,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment_course.bert import BertClassifier
+from sentiment_course.bert import BertClassifier, build_network, compile_network
 from sentiment_course.encoders import keras, load_encoder
 
+ADVERSARIAL_STEPS
 folder = Path(sys.argv[1])
 batch = list(np.load(folder / "batch.npy"))
 given = json.loads((folder / "given.json").read_text())
@@ -59,6 +61,7 @@ for name, arrays in zip(("vectors", "logits"), zip(*answers)):
 def fit(checkpoint_dir=None):
     made = BertClassifier(str(folder / "small"), epochs=3, batch_size=8, max_length=8,
                           learning_rate=1e-2, precision="float32", validation_split=0,
+                          perturbation=0.1,  # two words decide here: more makes each the other
                           verbose=False, checkpoint_dir=checkpoint_dir)
     return made.fit(given["texts"], given["labels"])
 
@@ -77,6 +80,8 @@ except KeyboardInterrupt:
     os.replace = put
 np.save("resumed", fit("checkpoint").predict_proba(given["texts"]))
 
+np.save("steps", adversarial_steps(folder / "small", batch))
+
 told = {"backend": keras.backend.backend(), "losses": small.history_.loss.tolist(),
         "modules": sorted({m.split(".")[0] for m in sys.modules})}
 Path("told.json").write_text(json.dumps(told))
@@ -88,6 +93,18 @@ GIVEN = {
     "texts": ["a good film", "a bad film", "good, I say", "bad, I say"] * 10,
     "labels": ["good", "bad"] * 20,
 }
+
+
+def adversarial_steps(small, batch):
+    """The losses of ten steps on the same texts, without dropout, and the weights after them."""
+    network = build_network(load_encoder(small, dropout=0.0).model, 2)
+    kernel = np.random.default_rng(0).normal(scale=0.02, size=(16, 2))  # the same on each backend
+    network.get_layer("head").set_weights([kernel, np.zeros(2)])
+    step = compile_network(network, 10, 1e-2, "float32", perturbation=1.0)
+    targets = np.eye(2, dtype="float32")[np.arange(16) % 2]
+    inputs, weights = [part[:16] for part in batch], np.ones(16, dtype="float32")
+    losses = [float(step(inputs, targets, weights)) for _ in range(10)]
+    return np.concatenate([losses, *(w.ravel() for w in network.get_weights())])
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +150,9 @@ def other(request, folder, tmp_path_factory):
         "JAX_COMPILATION_CACHE_DIR": str(results / "compiled"),  # compile the same step once
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
+    program = PROGRAM.replace("ADVERSARIAL_STEPS", inspect.getsource(adversarial_steps))
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder)],
+        [sys.executable, "-c", program, str(folder)],
         cwd=results, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -166,6 +184,12 @@ def test_same_vectors_and_probabilities_of_real_sentences(other, answers, batch)
 def test_fine_tuning_learns(other):
     first, _, third = told(other)["losses"]
     assert third < 0.8 * first
+
+
+def test_adversarial_steps_are_the_same(other, folder, batch):
+    ours, theirs = adversarial_steps(folder / "small", list(batch)), np.load(other / "steps.npy")
+    assert ours[9] < 0.9 * ours[0]
+    assert np.abs(ours - theirs).max() < 1e-3
 
 
 def test_stopped_training_ends_where_it_would_have_ended(other):

@@ -9,7 +9,7 @@ from sentiment_course.losses import softmax
 from sentiment_course.reviews import SOURCES, load_reviews, rating_certainty, split_reviews
 
 with quiet():
-    from sentiment_course.bert import build_network
+    from sentiment_course.bert import AdversarialAdamW, BertClassifier, build_network
     from sentiment_course.encoders import keras, load_encoder
     from sentiment_course.recipes import (
         POOLS,
@@ -96,6 +96,15 @@ def test_what_is_learned_makes_a_difference(few):
     assert right_of(row).tolist() == (labels.predict(texts) == few[1].label).tolist()
 
 
+def test_adversarial_recipe_is_what_the_classifier_follows(few):
+    classifier, _ = try_recipe(Recipe("adversarial", perturbation=1.0, epochs=1), *few)
+    assert isinstance(classifier.network_.optimizer, AdversarialAdamW)
+    default = BertClassifier()
+    for name in ("perturbation", "learning_rate", "batch_size", "trainable", "encoder"):
+        assert getattr(classifier, name) == getattr(default, name)
+    assert Recipe("three").epochs == default.epochs
+
+
 def test_two_readings_that_differ_cost_more():
     targets = np.array([[1.0, 0.0], [1.0, 0.0]])
     alike, apart = np.array([[2.0, 0.0]] * 2), np.array([[2.0, 0.0], [0.0, 1.0]])
@@ -140,7 +149,9 @@ def test_results_are_there_and_of_this_data():
     assert (recipes.texts == len(choosing)).all()
     assert times.recipe.tolist() == recipes.recipe.unique().tolist() and times.time[0] == 1
     films = seeds[(seeds.trained_on == "movies") & (seeds.source == "movies")]
-    assert len(films) == films.seed.nunique() == 3 and (films.texts == len(test)).all()
+    assert (films.groupby("recipe").seed.apply(sorted).map(lambda s: s == [0, 1, 2])).all()
+    assert set(films.recipe) == {"ratings", "ratings, adversarial"}
+    assert (films.texts == len(test)).all()
     assert seeds[seeds.trained_on == "all four"].source.tolist() == list(SOURCES)
     assert folds.fold.tolist() == [0, 1, 2, 3, 4]
     assert folds.texts.tolist() == [len(held_out) for _, held_out in film_folds()]
