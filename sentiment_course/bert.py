@@ -96,8 +96,7 @@ class BertSettings(ClassifierMixin, BaseEstimator):
         self,
         encoder="minilm",  # a handle of `load_encoder`
         trainable="all",  # "all": fine-tune everything; "head": the last layer only
-        epochs=3,  # passes over the texts, at most
-        batch_size=32,
+        epochs=3, batch_size=32,  # passes over the texts, at most; texts in a step
         learning_rate=2e-4,  # the highest, after warm-up
         max_length=128,  # tokens; longer texts are cut
         precision="auto",  # "float32", "bfloat16", "float16", or "auto": what suits this device
@@ -108,7 +107,7 @@ class BertSettings(ClassifierMixin, BaseEstimator):
         checkpoint_dir=None,  # folder for a training that can be resumed
         log_dir=None,  # folder for curves that TensorBoard shows
         verbose=True,  # show progress
-    ):
+    ):  # fmt: skip
         self.encoder, self.trainable, self.epochs = encoder, trainable, epochs
         self.batch_size, self.learning_rate, self.max_length = batch_size, learning_rate, max_length
         self.precision, self.validation_split, self.seed = precision, validation_split, seed

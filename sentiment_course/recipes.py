@@ -130,9 +130,8 @@ class RecipeClassifier(BertClassifier):
     def _compile(self, network, steps):
         decay = self.recipe.rate_decay
         adam = layerwise_adamw(rate_factors(network, decay)) if decay < 1 else None
-        step = compile_network(
-            network, steps, self.learning_rate, self.precision_, self.perturbation, adam
-        )
+        rate, perturbation = self.learning_rate, self.perturbation
+        step = compile_network(network, steps, rate, self.precision_, perturbation, adam)
         return read_twice(network) if self.recipe.readings == 2 else step
 
 # %% ../nbs/10-recipes.ipynb #87cc0719
