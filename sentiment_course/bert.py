@@ -259,7 +259,7 @@ class AdversarialAdamW(keras.optimizers.AdamW):
         self.words.assign_sub(self.moved)
         both = [keras.ops.convert_to_tensor(g) + f for g, f in zip(grads, self.first, strict=True)]
         super().apply(both, trainable_variables)
-        for used in [*self.first, self.moved]:
+        for used in [*self.first, self.moved]:  # float16 may skip the next ascent
             used.assign(keras.ops.zeros(used.shape, used.dtype))
 
 # %% ../nbs/10-bert.ipynb #adve0003

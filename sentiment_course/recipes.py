@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['POOLS', 'check_rate_factor', 'check_panel_certainty', 'check_mean_and_spread', 'rated_reviews', 'recipe_data',
-           'Recipe', 'rate_factors', 'layerwise_adamw', 'ConsistencyLoss', 'read_twice', 'RecipeClassifier',
+           'Recipe', 'rate_factors', 'layerwise_adamw', 'ConsistencyLoss', 'read_twice', 'RecipeClassifier', 'train_by',
            'try_recipe', 'right_of', 'read_results', 'paired_difference', 'compare_recipes', 'film_folds']
 
 # %% ../nbs/10-recipes.ipynb #cac9b728
@@ -135,6 +135,17 @@ class RecipeClassifier(BertClassifier):
         return read_twice(network) if self.recipe.readings == 2 else step
 
 # %% ../nbs/10-recipes.ipynb #87cc0719
+def train_by(
+    recipe: Recipe,
+    train: pd.DataFrame,  # with the columns `text`, `label`, `certainty`
+    seed: int = 0,
+    verbose: bool = False,
+) -> RecipeClassifier:
+    "A classifier trained by `recipe`, none of the texts set aside."
+    certainty = train.certainty if recipe.learned == "ratings" else None
+    return RecipeClassifier(recipe, seed, verbose).fit(train.text, train.label, certainty)
+
+# %% ../nbs/10-recipes.ipynb #tryr0001
 def try_recipe(
     recipe: Recipe,
     train: pd.DataFrame,  # with the columns `text`, `label`, `certainty`
@@ -143,8 +154,7 @@ def try_recipe(
     verbose: bool = False,
 ) -> tuple:  # (the classifier, a row of results: a dict)
     "Train by `recipe` and look which texts of `held` it gets right."
-    certainty = train.certainty if recipe.learned == "ratings" else None
-    classifier = RecipeClassifier(recipe, seed, verbose).fit(train.text, train.label, certainty)
+    classifier = train_by(recipe, train, seed, verbose)
     right = classifier.predict(held.text) == held.label.to_numpy()
     return classifier, {
         "recipe": recipe.name,
