@@ -127,7 +127,7 @@ def test_another_package_in_the_place_of_katex_is_refused(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("02-losses.ipynb", "2"), ("10-bert.ipynb", "10"), ("a1-x.ipynb", "A1"), ("index.ipynb", "")],
+    [("02-losses.ipynb", "2"), ("12-bert.ipynb", "10"), ("a1-x.ipynb", "A1"), ("index.ipynb", "")],
 )
 def test_a_chapter_is_numbered_by_its_file(name, number):
     assert site_pages.chapter_number(name) == number
@@ -157,7 +157,7 @@ def test_names_lead_to_the_pages_beside_not_to_the_published_ones():
 def test_links_out_of_an_output_lead_to_the_repository(tmp_path):
     text = ["[x](../tests/test_x.py) ", "[y](02-losses.ipynb#y) [z](https://a.org)"]
     cell = {"cell_type": "code", "source": "show()", "outputs": [{"data": {"text/markdown": text}}]}
-    site_pages.adapt([cell], tmp_path / "a4-glossary.ipynb", tmp_path, SETTINGS)
+    site_pages.adapt([cell], tmp_path / "b2-glossary.ipynb", tmp_path, SETTINGS)
     assert cell["outputs"][0]["data"]["text/markdown"] == (
         "[x](https://github.com/me/it/blob/main/tests/test_x.py) "
         "[y](02-losses.ipynb#y) [z](https://a.org)"

@@ -1,6 +1,6 @@
 """Run notebooks as Colab would: alone, in an empty folder, on what their cells install.
 
-    python tools/try_as_colab.py nbs/10-bert.ipynb [more] [--tensorflow 2.20.0] [--slow]
+    python tools/try_as_colab.py nbs/12-bert.ipynb [more] [--tensorflow 2.20.0] [--slow]
 
 Makes an environment with TensorFlow (by default an older one than the course is tested with, as
 Colab has), Jupyter's kernel and nothing of this course; builds the wheel; copies each notebook into
