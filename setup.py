@@ -23,7 +23,7 @@ setup(
     keywords=cfg["keywords"],
     python_requires=">=" + cfg["min_python"],
     packages=find_packages(include=[cfg["lib_path"]]),
-    package_data={cfg["lib_path"]: ["*.tsv", "results/*.csv"]},
+    package_data={cfg["lib_path"]: ["*.tsv", "*.mplstyle", "results/*.csv"]},
     install_requires=cfg["requirements"].split(),
     extras_require={
         extra: cfg[f"{extra}_requirements"].split()

@@ -1,9 +1,11 @@
-"""Give every notebook the cell that installs the course where it is missing, as in Colab.
+"""Give every notebook the hidden cells that it begins with.
 
     python tools/colab_cells.py [--check]
 
-The address comes from settings.ini, so that whoever publishes the course changes it there alone.
-With --check nothing is written; the exit code is 1 where a notebook lacks the cell.
+One installs the course where it is missing, as in Colab; its address comes from settings.ini, so
+that whoever publishes the course changes it there alone. Where a notebook draws, another makes its
+plots sharp and alike: sentiment_course/course.mplstyle says how.
+With --check nothing is written; the exit code is 1 where a notebook lacks a cell.
 """
 
 import hashlib
@@ -20,10 +22,19 @@ CELL = """\
 from importlib.metadata import version
 from importlib.util import find_spec
 
-if not find_spec("sentiment_course"):  # in Colab: install it, and keep the TensorFlow that is there
-    there = f"tensorflow=={{version('tensorflow')}}" if find_spec("tensorflow") else "tensorflow"
+if not find_spec("sentiment_course"):  # in Colab: install it, keep its TensorFlow
+    has_tensorflow = find_spec("tensorflow")
+    there = f"tensorflow=={{version('tensorflow')}}" if has_tensorflow else "tensorflow"
     %pip install -q {{there}} git+{git_url}"""
-FIRST = CELL.split("{")[0]
+FIRST = CELL.split("\n\n")[0]  # by which an older one is known
+PLOTS = """\
+#| hide
+from matplotlib import style
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+style.use("sentiment_course.course")
+always_the_same = {"Creator": None, "Date": None}
+set_matplotlib_formats("svg", metadata=always_the_same)"""
 
 
 def install_cell():
@@ -33,13 +44,26 @@ def install_cell():
     return CELL.format(git_url=parser["DEFAULT"]["git_url"])
 
 
-def with_cell(nb, source):
-    """Put the cell before all other code of `nb`, in place of an older one."""
-    nb.cells = [c for c in nb.cells if not c.source.startswith(FIRST)]
+def draws(nb):
+    """Whether a cell of `nb` makes a plot, as far as its code or its outputs tell."""
+    return any(
+        re.search(r"\bplt\.|\bmatplotlib\.pyplot\b", cell.source)
+        or any("image/" in kind for o in cell.outputs for kind in o.get("data", {}))
+        for cell in nb.cells
+        if cell.cell_type == "code"
+    )
+
+
+def with_cells(nb, install):
+    """Put the hidden cells before all other code of `nb`, in place of older ones."""
+    sources = [install, PLOTS] if draws(nb) else [install]
+    starts = (FIRST, PLOTS.split("\n\n")[0])
+    nb.cells = [c for c in nb.cells if not c.source.startswith(starts)]
     first = next(i for i, c in enumerate(nb.cells) if c.cell_type == "code")
-    cell = nbformat.v4.new_code_cell(source)
-    cell.id = hashlib.sha256(source.encode()).hexdigest()[:8]  # the same at every run
-    nb.cells.insert(first, cell)
+    for source in reversed(sources):
+        cell = nbformat.v4.new_code_cell(source)
+        cell.id = hashlib.sha256(source.encode()).hexdigest()[:8]  # the same at every run
+        nb.cells.insert(first, cell)
     return nb
 
 
@@ -51,12 +75,12 @@ def main(check):
         uses = any(
             re.search(r"sentiment_course", c.source) for c in nb.cells if c.cell_type == "code"
         )
-        if uses and nbformat.writes(with_cell(nb, install_cell())) != before:
+        if uses and nbformat.writes(with_cells(nb, install_cell())) != before:
             stale.append(path.name)
             if not check:
                 nbformat.write(nb, path)
     if stale:
-        print(f"{'without the cell' if check else 'written'}: {', '.join(stale)}")
+        print(f"{'without its cells' if check else 'written'}: {', '.join(stale)}")
     return bool(check and stale)
 
 
