@@ -4,28 +4,29 @@
 
 # %% auto #0
 __all__ = ['ROWS', 'COLUMNS', 'MARKS', 'MACHINE_LEARNING', 'DEEP_LEARNING', 'NLP', 'PSEUDO_CODES', 'SECTIONS', 'SHAPES',
-           'Y_ARTICLE', 'P_ARTICLE', 'LISTED', 'CUTS', 'HUB', 'SEARCHED', 'verdict', 'errata', 'cards', 'report',
-           'coverage', 'ten_parts', 'work_per_token', 'bert_parameters', 'map_of_resources', 'centre_of_the_map',
-           'tools_in_their_own_words', 'pseudo_codes_compile', 'unused_and_undefined', 'loop_finds_the_line',
-           'first_layer_never_learns', 'zero_start', 'slope_along_the_output', 'sum_or_mean',
-           'word_vectors_times_weights', 'weights_from_the_whole_table', 'table_never_learns',
-           'language_without_a_network', 'loss_measures_a_gap', 'cross_entropy_formula', 'half_a_sum',
-           'cross_entropy_example', 'negatives_cost_nothing', 'along_the_gradient', 'update_formula', 'step_too_long',
-           'first_order', 'momentum_formula', 'momentum_speed', 'layers_without_a_bend', 'sigmoid_formula',
-           'relu_is_linear', 'relu_formula', 'gradients_vanish_and_explode', 'relu_cures_vanishing',
-           'sigmoid_cures_exploding', 'missing_import', 'model_names_two_things', 'missing_from_the_list',
-           'two_kinds_of_keras', 'flattened_vectors', 'leaked_texts', 'what_cleaning_keeps', 'unknown_label',
-           'text_read_as_missing', 'cleaning_helps', 'shuffled_test_set', 'chosen_on_the_test_set', 'accuracy_alone',
-           'seeds', 'described_settings', 'films_to_tweets', 'one_pixel', 'lucky_backtests', 'advice_for_each_student',
-           'frameworks_in_their_own_words', 'newest_reference']
+           'Y_ARTICLE', 'P_ARTICLE', 'LISTED', 'CUTS', 'verdict', 'errata', 'cards', 'report', 'coverage', 'ten_parts',
+           'work_per_token', 'bert_parameters', 'map_of_resources', 'centre_of_the_map', 'tools_in_their_own_words',
+           'pseudo_codes_compile', 'unused_and_undefined', 'loop_finds_the_line', 'first_layer_never_learns',
+           'zero_start', 'slope_along_the_output', 'sum_or_mean', 'word_vectors_times_weights',
+           'weights_from_the_whole_table', 'table_never_learns', 'language_without_a_network', 'loss_measures_a_gap',
+           'cross_entropy_formula', 'half_a_sum', 'cross_entropy_example', 'negatives_cost_nothing',
+           'along_the_gradient', 'update_formula', 'step_too_long', 'first_order', 'momentum_formula', 'momentum_speed',
+           'layers_without_a_bend', 'sigmoid_formula', 'relu_is_linear', 'relu_formula', 'gradients_vanish_and_explode',
+           'relu_cures_vanishing', 'sigmoid_cures_exploding', 'missing_import', 'model_names_two_things',
+           'missing_from_the_list', 'two_kinds_of_keras', 'flattened_vectors', 'leaked_texts', 'what_cleaning_keeps',
+           'unknown_label', 'text_read_as_missing', 'cleaning_helps', 'shuffled_test_set', 'chosen_on_the_test_set',
+           'accuracy_alone', 'seeds', 'described_settings', 'films_to_tweets', 'one_pixel', 'lucky_backtests',
+           'advice_for_each_student', 'frameworks_in_their_own_words', 'newest_reference']
 
 # %% ../nbs/b1-errata.ipynb #c003
 import ast
+import csv
 import io
 import re
 import sys
 from functools import cache
 from importlib import metadata
+from importlib.resources import files
 from unittest import mock
 
 import networkx as nx
@@ -69,15 +70,14 @@ def verdict(
     return "right" if right else "imprecise" if partly else "wrong"
 
 # %% ../nbs/b1-errata.ipynb #c007
-ROWS = []
+def _read(name):
+    "A table of the package, all of it text: a row is a line, and tabs divide its columns."
+    with files("sentiment_course").joinpath(name).open(encoding="utf-8") as file:
+        table = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
+    return table.to_dict("records")
 
 
-def _row(section, chapter, evidence, quotation, translation, found, instead, verdict=None):
-    "One statement: `evidence` is a check, or a source in words, which then needs a `verdict`."
-    said = [section, quotation, translation, found, verdict, instead, evidence, chapter]
-    return dict(zip(COLUMNS, said, strict=True))
-
-
+ROWS = _read("errata.tsv")  # `evidence` is "run: " and a check, or a source in words
 COLUMNS = ["section", "quotation", "translation", "found", "verdict", "instead", "evidence",
            "chapter"]  # fmt: skip
 
@@ -90,12 +90,12 @@ def _measured(check):
 
 def _judged(row):
     "A row whose check has been run: its numbers in the sentences, its verdict in the verdict."
-    check = row["evidence"]
-    if isinstance(check, str):
+    kind, _, name = row["evidence"].partition(": ")
+    if kind != "run":
         return row
-    numbers = _measured(check)
-    sentences = {name: row[name].format(**numbers) for name in ("found", "instead")}
-    return row | sentences | {"verdict": numbers["verdict"], "evidence": f"run: {check.__name__}"}
+    numbers = _measured(globals()[name])
+    sentences = {part: row[part].format(**numbers) for part in ("found", "instead")}
+    return row | sentences | {"verdict": numbers["verdict"]}
 
 # %% ../nbs/b1-errata.ipynb #c009
 def errata(
@@ -195,10 +195,6 @@ def train deep learning model(X, Y):
         z1 = forward_pass(X, W1, b1)
         a1 = activation(z1)
         # ...
-"""
-
-# %% ../nbs/b1-errata.ipynb #c017
-DEEP_LEARNING += """\
 
         # 反向传播
         dZ2 = compute_loss_derivative(a2, Y)
@@ -228,10 +224,6 @@ def train NLP model(V, X, Y):
         a = activation(z)
 
         # 计算损失函数
-"""
-
-# %% ../nbs/b1-errata.ipynb #c019
-NLP += """\
         loss = compute_loss(a, Y)
 
         # 计算梯度
@@ -272,105 +264,10 @@ def _updated(code):
     return [n.target.id for n in nodes if isinstance(n, ast.AugAssign)]
 
 # %% ../nbs/b1-errata.ipynb #c022
-def _sections(text):
-    "Rows of number, Chinese heading, English heading and chapters; an indented line goes on."
-    for line in re.sub(r"\n +", " ", text).strip().split("\n"):
-        heading, english, chapters = line.split(" | ")
-        number, _, chinese = heading.partition(" ")
-        links = [f"{name}.ipynb{mark}{anchor}" for name, mark, anchor in
-                 (chapter.partition("#") for chapter in chapters.split())]  # fmt: skip
-        yield number, chinese, english, links
-
-
-SECTIONS = []
-
-# %% ../nbs/b1-errata.ipynb #c023
-SECTIONS += _sections("""
-1 背景介绍 | Background | index
-1.1 目的和范围 | Purpose and scope | index 01-resources
-1.2 预期读者 | Intended readers | index
-1.3 文档结构概述 | Structure of the document | b1-errata#where-each-section-is-covered
-1.4 术语表 | Glossary | b2-glossary
-1.4.1 核心术语定义 | Core terms | b2-glossary 01-resources#the-map
-1.4.2 相关概念解释 | Related concepts | b2-glossary 01-resources#the-founders-table
-1.4.3 缩略词列表 | Abbreviations | b2-glossary b1-errata#background-and-terms
-2 核心概念与联系 | Core concepts and links | 01-resources
-2.1 大模型技术 | Large-model technology | 09-transformer 11-encoders
-2.2 人才资源 | Talent | 01-resources#the-founders-table
-2.3 技术资源 | Technology | 01-resources#the-founders-table a8-doctor a9-cli
-2.4 市场资源 | Market | 01-resources#the-founders-table 06-reviews 19-scenarios
-3 核心算法原理 & 具体操作步骤 | Core algorithms, step by step |
-    03-gradient-descent 05-networks 08-embeddings
-3.1 机器学习算法 | Machine learning | 03-gradient-descent#the-articles-algorithm-running
-3.2 深度学习算法 | Deep learning |
-    05-networks#the-backward-pass 05-networks#what-the-article-leaves-out
-3.3 自然语言处理算法 | Natural language processing |
-    08-embeddings#what-the-articles-section-3.3-leaves-out 09-transformer
-""")
-
-# %% ../nbs/b1-errata.ipynb #c024
-SECTIONS += _sections("""
-4 数学模型和公式 & 详细讲解 & 举例说明 | Mathematical models, worked examples |
-    02-losses 03-gradient-descent 04-activations
-4.1 损失函数 | Loss functions | 02-losses#what-a-loss-measures
-4.1.1 交叉熵损失函数 | Cross-entropy | 02-losses#cross-entropy
-4.1.2 均方误差损失函数 | Mean squared error | 02-losses#squared-error
-4.1.3 真实值与预测值之间的差异 | The gap between truth and prediction |
-    02-losses#the-articles-example
-4.2 梯度下降算法 | Gradient descent | 03-gradient-descent#the-articles-algorithm-running
-4.2.1 一阶梯度下降算法 | First-order gradient descent | 03-gradient-descent#one-step-any-parameters
-4.2.2 动量梯度下降算法 | Momentum | 03-gradient-descent#why-it-crawls-and-what-momentum-gains
-4.3 激活函数 | Activation functions | 04-activations#why-a-network-needs-them
-4.3.1 Sigmoid 函数 | Sigmoid | 04-activations#sigmoid
-4.3.2 ReLU 函数 | ReLU | 04-activations#relu 04-activations#is-relu-linear
-4.3.3 梯度消失与梯度爆炸 | Vanishing and exploding gradients |
-    04-activations#gradients-in-a-deep-stack
-    04-activations#does-the-sigmoid-solve-exploding-gradients
-5 项目实战：代码实际案例和详细解释说明 | Project: code and explanation |
-    06-reviews 11-encoders 12-bert 10-article
-5.1 开发环境搭建 | Setting up | a8-doctor a1-assets
-""")
-
-# %% ../nbs/b1-errata.ipynb #c025
-SECTIONS += _sections("""
-5.2 源代码详细实现和代码解读 | Source code | 10-article 12-bert
-5.3 代码解读与分析 | The code explained | 06-reviews 07-baselines 11-encoders 16-evaluation
-6 实际应用场景 | Fields of use | 19-scenarios
-6.1 自然语言处理 | Natural language processing | 19-scenarios#language-customers-on-social-media
-6.2 计算机视觉 | Computer vision | 19-scenarios#vision-a-picture-moves-by-one-pixel
-6.3 金融领域 | Finance | 19-scenarios#finance-beat-doing-nothing
-6.4 电子商务 | Commerce | 19-scenarios#commerce-what-a-shop-learns-from-its-reviews
-6.5 教育 | Education | 19-scenarios#education-who-gains-from-a-new-method
-7 工具和资源推荐 | Tools and resources | b1-errata#books-courses-tools-and-papers
-7.1 学习资源推荐 | Learning | b1-errata#books-courses-tools-and-papers
-7.1.1 书籍推荐 | Books | b1-errata#books-courses-tools-and-papers
-7.1.2 在线课程 | Courses | b1-errata#books-courses-tools-and-papers
-7.1.3 技术博客和网站 | Blogs and sites | b1-errata#books-courses-tools-and-papers
-7.2 开发工具框架推荐 | Development tools | a9-cli a8-doctor
-7.2.1 IDE和编辑器 | IDEs and editors | index a9-cli
-7.2.2 调试和性能分析工具 | Debugging and profiling | a8-doctor a9-cli
-7.2.3 相关框架和库 | Frameworks and libraries | 07-baselines 11-encoders#any-keras-backend
-7.3 相关论文著作推荐 | Papers | 09-transformer
-7.3.1 经典论文 | Classic papers | b1-errata#books-courses-tools-and-papers
-""")
-
-# %% ../nbs/b1-errata.ipynb #c026
-SECTIONS += _sections("""
-7.3.2 最新研究成果 | Latest research | 09-transformer 11-encoders
-7.3.3 应用案例分析 | Case studies | b1-errata#books-courses-tools-and-papers 19-scenarios
-8 总结：未来发展趋势与挑战 | Summary: trends and challenges | b1-errata#trends-and-challenges
-8.1 发展趋势 | Trends | b1-errata#trends-and-challenges 19-scenarios
-8.2 挑战 | Challenges | b1-errata#trends-and-challenges 01-resources a1-assets
-9 附录：常见问题与解答 | Common questions | b1-errata#questions-answered-anew
-9.1 什么是大模型？ | What is a large model? | b1-errata#questions-answered-anew 11-encoders
-9.2 大模型技术在哪些领域有应用？ | Where is it used? |
-    b1-errata#questions-answered-anew 19-scenarios
-9.3 如何整合创业资源？ | How do I integrate resources? |
-    b1-errata#questions-answered-anew 01-resources
-9.4 大模型时代下创业者面临的挑战有哪些？ | What challenges are there? |
-    b1-errata#questions-answered-anew
-10 扩展阅读 & 参考资料 | Further reading | b1-errata#books-courses-tools-and-papers
-""")
+SECTIONS = [
+    (row["number"], row["chinese"], row["english"], row["chapters"].split())
+    for row in _read("sections.tsv")
+]
 
 # %% ../nbs/b1-errata.ipynb #c027
 def coverage() -> str:  # a Markdown table: one row a heading of the article
@@ -411,42 +308,6 @@ def bert_parameters() -> dict:
     return {"verdict": verdict(total >= 1e9), "total": total, "billions": total / 1e9,
             "in_layers": layers / total}  # fmt: skip
 
-# %% ../nbs/b1-errata.ipynb #c035
-# fmt: off
-ROWS += [
-    _row("1.3", "b1-errata.ipynb#where-each-section-is-covered", ten_parts,
-         "本文分为十个部分", "this article has ten parts",
-         "Its headings count {parts} parts, and {below} sections below them.",
-         ""),
-    _row("1.4.1", "09-transformer.ipynb#what-a-longer-text-costs", work_per_token,
-         "具有非常高的参数量和计算能力", "with very many parameters and very much computing power",
-         "A model has parameters; computing power is what a machine has. The model consumes it: "
-         "BERT-base takes {times:.1f} times the multiplications of the course's encoder for every "
-         "token.",
-         "A large model has very many parameters, and so needs much computing power."),
-    _row("1.4.3", "19-scenarios.ipynb", "known: Goodfellow et al. (2016), chapters 1 and 12",
-         "CV：计算机视觉", "CV: computer vision",
-         "AI, ML, DL, NLP and CV are in use, and mean what the list says.",
-         "Mind only that CV is also short for cross-validation, as in scikit-learn's `cv=`.",
-         "right"),
-    _row("1.4.3", "09-transformer.ipynb#from-bert-to-gpt",
-         "read: Devlin et al. (2019), section 1: “Generative Pre-trained Transformer (OpenAI GPT)”",
-         "GPT：生成预训练模型", "GPT: generative pre-trained model",
-         "The T stands for transformer, the kind of network, not for model.",
-         "GPT: generative pre-trained transformer, 生成式预训练 Transformer.", "imprecise"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c036
-# fmt: off
-ROWS += [
-    _row("1.4.3", "09-transformer.ipynb",
-         "read: a search of saved public pages and source code, where the letters meet by accident",
-         "QAGLM：问答生成预训练模型", "QAGLM: question-answering generative pre-trained model",
-         "No established abbreviation. The article does not use it again either.",
-         "Leave it out. There is a GLM, the General Language Model of Du et al. (2022).",
-         "not found"),
-]
-
 # %% ../nbs/b1-errata.ipynb #c039
 def map_of_resources() -> dict:
     "Read the article's flow chart as a graph: its loops, and the one node that all of them pass."
@@ -468,72 +329,6 @@ def tools_in_their_own_words() -> dict:
     "What the packages that section 2.3 lists as tools say of themselves."
     words = {name: metadata.metadata(name)["Summary"] for name in ("tensorflow", "numpy", "pandas")}
     return {"verdict": verdict("framework" not in words["tensorflow"]), **words}
-
-# %% ../nbs/b1-errata.ipynb #c042
-# fmt: off
-ROWS += [
-    _row("2", "01-resources.ipynb#the-loop", map_of_resources,
-         "相关核心概念的原理和架构的 Mermaid 流程图",
-         "a Mermaid flow chart of the principles and the architecture of the core concepts",
-         "It shows neither. It names {nodes} things and draws {arrows} arrows, and every resource "
-         "points back to the model: {loops} loops, with all {on_loops} things on them.",
-         "Call it a map of a venture's resources, and ask it what breaks the loop."),
-    _row("2.1", "11-encoders.ipynb", "known: Goodfellow et al. (2016), figure 1.4",
-         "大模型技术是人工智能领域的一个重要分支，主要包括机器学习、深度学习和自然语言处理等",
-         "large-model technology is an important branch of artificial intelligence, and mainly "
-         "comprises machine learning, deep learning and natural language processing",
-         "Upside down. Machine learning is a part of artificial intelligence, deep learning a part "
-         "of machine learning, and large models are deep learning at scale.",
-         "Large models belong to deep learning. Natural language processing is a field that uses "
-         "them, among much else.", "wrong"),
-    _row("2.1", "11-encoders.ipynb#count-before-you-load", bert_parameters,
-         "大模型通常具有数十亿到千亿个参数",
-         "large models usually have billions to hundreds of billions of parameters",
-         "BERT-base, the model of section 5, has {total:,} parameters, or {billions:.2f} billion.",
-         "By this measure the article's own example is not a large model. Say pretrained model."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c043
-# fmt: off
-ROWS += [
-    _row("2.1", "12-bert.ipynb#the-full-run-and-the-ladder",
-         "chapter: 12-bert judges the encoder fine-tuned on films by reviews of products",
-         "能够实现良好的泛化能力，适用于多种应用场景",
-         "can generalise well, and fits many uses",
-         "It carries over better than word counts do. But fine-tuned on films, it still loses "
-         "accuracy on products.",
-         "It generalises to texts like those it saw. Measure on your own.", "imprecise"),
-    _row("2.1", "09-transformer.ipynb#what-a-longer-text-costs", work_per_token,
-         "使得训练和推理过程更加高效", "makes training and inference more efficient",
-         "The hardware got faster, the model did not: the layers of BERT-base take {base:.0f} "
-         "million multiplications a token, those of the course's encoder {small:.0f} million.",
-         "Faster hardware makes larger models affordable."),
-    _row("2.2", "01-resources.ipynb#the-loop", centre_of_the_map,
-         "人才资源是创业者的核心资源", "talent is a founder's core resource",
-         "The article's own map disagrees: the only thing whose loss cuts it into pieces is "
-         "{centre}.",
-         "In that map, whoever supplies the model is the weak spot."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c044
-# fmt: off
-ROWS += [
-    _row("2.3", "01-resources.ipynb#the-founders-table", tools_in_their_own_words,
-         "工具：如深度学习框架（TensorFlow、PyTorch等）、数据预处理工具（Pandas、NumPy等）等",
-         "tools: such as deep-learning frameworks (TensorFlow, PyTorch) and tools for preparing "
-         "data (pandas, NumPy)",
-         "TensorFlow says: “{tensorflow}” pandas: “{pandas}.” NumPy: “{numpy}.” Section 7.2.3 "
-         "files TensorFlow and PyTorch under frameworks, too.",
-         "TensorFlow and PyTorch are frameworks; pandas and NumPy are libraries."),
-    _row("2.3", "01-resources.ipynb#the-founders-table",
-         "read: README of kubernetes/kubernetes; NIST SP 800-145",
-         "框架：如云计算平台（AWS、Azure等）、容器化技术（Docker、Kubernetes等）等",
-         "frameworks: such as cloud platforms (AWS, Azure) and container technology (Docker, "
-         "Kubernetes)",
-         "None of the four is a framework. AWS and Azure rent out computing, Docker packs programs "
-         "into containers, Kubernetes runs containers on many machines.",
-         "Infrastructure: cloud platforms, a container tool, an orchestrator.", "wrong"),
-]
 
 # %% ../nbs/b1-errata.ipynb #c047
 def pseudo_codes_compile() -> dict:
@@ -689,103 +484,6 @@ def language_without_a_network() -> dict:
               for name, m in models.items()}  # fmt: skip
     beaten = scores["counts"] > scores["majority"]
     return {"verdict": verdict(not beaten, partly=False), **scores}
-
-# %% ../nbs/b1-errata.ipynb #c062
-# fmt: off
-ROWS += [
-    _row("3.1", "03-gradient-descent.ipynb#the-articles-algorithm-running",
-         "known: Goodfellow et al. (2016), section 5.1.3",
-         "包括监督学习、无监督学习和强化学习等",
-         "comprises supervised, unsupervised and reinforcement learning",
-         "The three kinds of the textbooks. BERT's pretraining takes its labels from the text "
-         "itself, and is called self-supervised.",
-         "Add self-supervised learning: it made the large models.", "right"),
-    _row("3.1", "03-gradient-descent.ipynb#the-articles-algorithm-running", pseudo_codes_compile,
-         "def train supervised learning model(X, Y):", "",
-         "Announced as pseudo-code, marked as Python. Python refuses all {failed} of them: "
-         "“{message}”. A name cannot hold spaces.",
-         "`def train_supervised_learning_model(X, Y):`"),
-    _row("3.1", "03-gradient-descent.ipynb#the-articles-algorithm-running", unused_and_undefined,
-         "loss = compute_loss(X, Y, W, b)", "",
-         "{unused} is computed in every round and never read, and {undefined} are defined "
-         "nowhere.",
-         "Keep the loss and look at it; pass the two settings as arguments."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c063
-# fmt: off
-ROWS += [
-    _row("3.1", "03-gradient-descent.ipynb#the-articles-algorithm-running", loop_finds_the_line,
-         "W -= learning_rate * dW", "",
-         "Run with its blanks filled in, the loop finds the least-squares line: slope {slope:.3f}, "
-         "within {apart:.0e} of the solution by algebra.",
-         ""),
-    _row("3.2", "05-networks.ipynb#what-the-article-leaves-out",
-         "known: Goodfellow et al. (2016), section 1.2.1",
-         "通过多层神经网络来模拟人脑处理信息的过程",
-         "simulates, by neural networks of several layers, how the brain processes information",
-         "The brain gave the idea. What runs is the chain rule, and the authors whom the article "
-         "recommends warn against calling it a simulation of the brain.",
-         "Learns features in several layers, by gradient descent.", "imprecise"),
-    _row("3.2", "05-networks.ipynb#why-the-start-must-be-random", zero_start,
-         "W2, b2 = initialize_parameters()", "",
-         "No shapes are given, and nothing says that weights must be random. From zeros the loss "
-         "ends at {stuck:.3f}, the coin's {coin:.3f}; from random weights at {random:.3f}.",
-         "Draw the weights at random, each layer in its own shape."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c064
-# fmt: off
-ROWS += [
-    _row("3.2", "05-networks.ipynb#what-the-article-leaves-out", slope_along_the_output,
-         "dZ2 = compute_loss_derivative(a2, Y)", "",
-         "Taken by its name, as the slope along `a2`, the step gets {longer:.0f} times as long and "
-         "{turned:.0%} of its signs are wrong.",
-         "`dZ2` is the slope along `z2`; for softmax with cross-entropy, `(a2 - Y) / n`."),
-    _row("3.2", "05-networks.ipynb#the-backward-pass", sum_or_mean,
-         "dW2 = compute_weight_derivative(a1, dZ2)", "",
-         "Nothing divides by the number of examples. With each example there ten times, the step "
-         "gets {longer:.0f} times as long.",
-         "Take the mean, so that the learning rate does not depend on the batch."),
-    _row("3.2", "05-networks.ipynb#the-backward-pass", first_layer_never_learns,
-         "return W1, b1, W2, b2, # ...", "",
-         "Only {updated} are ever updated. {never} are returned as they began, since the step from "
-         "layer to layer, `dZ1`, stands in the dots. On half-moons the loss then ends at "
-         "{loss:.2f}, with all layers learning at {loss_of_all:.2f}.",
-         "`dZ1 = (dZ2 @ W2.T) * activation_derivative(z1)`, and so on down."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c065
-# fmt: off
-ROWS += [
-    _row("3.3", "07-baselines.ipynb#counting-words", language_without_a_network,
-         "自然语言处理算法是深度学习在自然语言领域的应用",
-         "algorithms for natural language processing are deep learning applied to language",
-         "Many use none. Counting words tells praise from blame in {counts:.1%} of unseen film "
-         "reviews, a word list in {lexicon:.1%}; a coin does in about half.",
-         "Deep learning is one way to process language. Try a cheap one first."),
-    _row("3.3", "08-embeddings.ipynb#what-a-label-can-teach-a-word", table_never_learns,
-         "V为词向量，X为输入特征", "V holds the word vectors, X the input features",
-         "Only {updated} are updated. A random table left as it is gives {left:.1%} on unseen "
-         "product sentences; trained, {trained:.1%}.",
-         "Update `V` too, unless it comes ready trained."),
-    _row("3.3", "08-embeddings.ipynb#what-the-articles-section-3.3-leaves-out",
-         word_vectors_times_weights,
-         "z = V[X] * W + b", "",
-         "“{message}.” With `@` it runs, but gives {rows} rows of scores for a text of {rows} "
-         "words: nothing pools them.",
-         "`z = V[X].mean(axis=0) @ W + b`"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c066
-# fmt: off
-ROWS += [
-    _row("3.3", "08-embeddings.ipynb#gradients-down-to-the-table", weights_from_the_whole_table,
-         "dW = compute_weight_derivative(V, dZ)", "",
-         "The gradient of `W` needs what was multiplied with it. The whole table does not even "
-         "have the right shape.",
-         "Take the pooled vectors of the batch; that gives the shape {mended}, as `W` has."),
-]
 
 # %% ../nbs/b1-errata.ipynb #c069
 Y_ARTICLE, P_ARTICLE = np.array([1, 0, 1, 0]), np.array([0.9, 0.1, 0.8, 0.2])
@@ -985,137 +683,6 @@ def sigmoid_cures_exploding() -> dict:
     return {"verdict": verdict(exploded < 1, partly=False), "factor": factor,
             "scale": float(brentq(gain, 2, 50)), "exploded": exploded}  # fmt: skip
 
-# %% ../nbs/b1-errata.ipynb #c092
-# fmt: off
-ROWS += [
-    _row("4.1", "02-losses.ipynb#what-a-loss-measures", loss_measures_a_gap,
-         "用于衡量模型预测结果与真实结果之间的差距",
-         "for measuring the gap between a model's prediction and the truth",
-         "A perfect prediction costs {perfect:.0f}, a worse one more: {worst:.2f} where the true "
-         "class got a probability of one tenth.",
-         ""),
-    _row("4.1.1", "02-losses.ipynb#cross-entropy", cross_entropy_formula,
-         r"Loss = -\sum_{i=1}^{n} y_i \log(p_i)", "",
-         "It does not say what the index counts. Over the classes of one example it is "
-         "cross-entropy. Over a batch of four it gives {batch:.0f} times the usual mean.",
-         "Sum over the classes, then take the mean over the examples."),
-    _row("4.1.2", "02-losses.ipynb#squared-error", half_a_sum,
-         "均方误差损失函数常用于回归问题",
-         "the mean squared error is often used for regression",
-         "The formula below it is half a sum, and no mean: {printed:.2f} on three ratings whose "
-         "mean squared error is {mean:.2f}.",
-         "Call it half squared error, or divide by $n$; steps differ by a factor of $n/2$."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c093
-# fmt: off
-ROWS += [
-    _row("4.1.3", "02-losses.ipynb#the-articles-example", negatives_cost_nothing,
-         r"0 \times \log(0.1)", "",
-         "Each negative example is multiplied by 0. A model that calls everything positive gets "
-         "{always:.0f}, a perfect score.",
-         "Count both classes, $y \\log p + (1 - y) \\log(1 - p)$: the sum is {both:.4f}, the mean "
-         "{mean:.4f}, and calling everything positive costs {honest}."),
-    _row("4.1.3", "02-losses.ipynb#the-articles-example", cross_entropy_example,
-         r"\approx 0.356", "",
-         "As printed, the sum is {natural:.4f}. With binary logarithms it is {binary:.4f}, with "
-         "decimal ones {decimal:.4f}.",
-         "{natural:.4f}, for this formula."),
-    _row("4.2", "03-gradient-descent.ipynb#the-articles-algorithm-running", along_the_gradient,
-         "沿着损失函数的梯度方向更新模型参数",
-         "updates the parameters along the direction of the loss's gradient",
-         "The gradient points uphill. A step along it raises the loss from {before:.0f} to "
-         "{after:.0f}.",
-         "Against the gradient (负梯度方向)."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c094
-# fmt: off
-ROWS += [
-    _row("4.2", "03-gradient-descent.ipynb#when-does-it-blow-up", step_too_long,
-         "以减小损失", "so as to reduce the loss",
-         "Only while the step is short enough. From {start:.0f}, a hundred steps 1 % below the "
-         "limit end at {below:.1f}, 1 % above it at {above:,.0f}.",
-         "Say that the learning rate has a limit: 2 over the largest curvature."),
-    _row("4.2", "03-gradient-descent.ipynb#the-articles-algorithm-running", update_formula,
-         r"\Delta W = -\alpha \cdot \frac{\partial Loss}{\partial W}", "",
-         "The formula has the minus that the sentence lacks: the loss falls from {before:.0f} to "
-         "{after:.0f}.",
-         ""),
-    _row("4.2.1", "03-gradient-descent.ipynb#why-it-crawls-and-what-momentum-gains", first_order,
-         "一阶梯度下降算法只考虑当前时刻的梯度",
-         "first-order gradient descent considers only the gradient of the present moment",
-         "First-order means that only first derivatives are used, and momentum uses no others: "
-         "each asks for {plain:.0f} gradient a step. The formula below is right.",
-         "Plain gradient descent."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c095
-# fmt: off
-ROWS += [
-    _row("4.2.2", "03-gradient-descent.ipynb#why-it-crawls-and-what-momentum-gains",
-         momentum_speed,
-         "以提高收敛速度", "in order to converge faster",
-         "On a bowl, at the best settings of each, plain descent needs {plain} steps to a "
-         "thousandth of the distance, momentum {momentum}.",
-         "How much it gains depends on the curvatures."),
-    _row("4.2.2", "03-gradient-descent.ipynb#why-it-crawls-and-what-momentum-gains",
-         momentum_formula,
-         r"W_{t+1} = W_t - v_t", "",
-         "By hand and by the course's `Momentum`, which agrees with Keras, the ends are "
-         "{apart:.0g} apart.",
-         "Mind that PyTorch puts the learning rate outside $v$. Where the rate changes on the way, "
-         "the two forms part, here by {outside:.2f}."),
-    _row("4.3", "04-activations.ipynb#why-a-network-needs-them", layers_without_a_bend,
-         "用于引入非线性变换", "serves to bring in a non-linear transformation",
-         "Without it two layers are one. Say 1 where exactly one of two inputs is 1: the best "
-         "linear model answers {linear:.1f} to everything, two ReLU units answer {bent}.",
-         ""),
-]
-
-# %% ../nbs/b1-errata.ipynb #c096
-# fmt: off
-ROWS += [
-    _row("4.3.1", "04-activations.ipynb#sigmoid", sigmoid_formula,
-         r"\sigma(x) = \frac{1}{1 + e^{-x}}", "",
-         "Right, to {apart:.0e}. At −1000 it asks for the exponential of 1000, which is {asked} to "
-         "a computer.",
-         "For negative $x$ compute $e^x / (1 + e^x)$."),
-    _row("4.3.2", "04-activations.ipynb#is-relu-linear", relu_is_linear,
-         "ReLU 函数是一种线性激活函数", "ReLU is a linear activation function",
-         "A linear function gives the same for $f(1 + (-1))$ and $f(1) + f(-1)$. ReLU gives "
-         "{together:.0f} and {apart:.0f}.",
-         "Piecewise linear (分段线性). Were it linear, it would be of no use."),
-    _row("4.3.2", "04-activations.ipynb#relu", relu_formula,
-         r"\text{ReLU}(x) = \max(0, x)", "",
-         "It agrees with the course's, which agrees with Keras.",
-         ""),
-    _row("4.3.3", "04-activations.ipynb#gradients-in-a-deep-stack", gradients_vanish_and_explode,
-         "梯度消失和梯度爆炸是常见问题", "vanishing and exploding gradients are common problems",
-         "Fifty random ReLU layers leave {small:.0e} of a gradient at weight scale 1, and "
-         "{large:.0e} at scale 4.",
-         ""),
-]
-
-# %% ../nbs/b1-errata.ipynb #c097
-# fmt: off
-ROWS += [
-    _row("4.3.3", "04-activations.ipynb#which-scale-is-right", relu_cures_vanishing,
-         "ReLU 函数可以有效地解决梯度消失问题",
-         "ReLU can effectively solve the problem of vanishing gradients",
-         "At the right scale of the weights, yes: {he:.1f} is left after fifty layers, and "
-         "{sigmoid:.0e} behind sigmoids. At scale 1, {xavier:.0e} is left.",
-         "With He initialisation. The scale matters as much as the function, and a unit that is "
-         "negative for every input is dead."),
-    _row("4.3.3", "04-activations.ipynb#does-the-sigmoid-solve-exploding-gradients",
-         sigmoid_cures_exploding,
-         "而 Sigmoid 函数可以解决梯度爆炸问题",
-         "while the sigmoid can solve the problem of exploding gradients",
-         "A single unit with weight 100 multiplies a gradient by {factor:.0f}. From a weight scale "
-         "of {scale:.2f} on, deep sigmoid stacks explode: at 16, to {exploded:.0e}.",
-         "It bounds outputs, not gradients. Clip the gradients, and start at the right scale."),
-]
-
 # %% ../nbs/b1-errata.ipynb #c100
 def _run_program(text):
     "The error that ends the program, with stand-ins for TensorFlow; None where it ends well."
@@ -1279,188 +846,6 @@ def described_settings() -> dict:
     found = all(s in PRINTED for s in ("epochs=3", "categorical_crossentropy", '"adam"'))
     return {"verdict": verdict(found)}
 
-# %% ../nbs/b1-errata.ipynb #c118
-# fmt: off
-ROWS += [
-    _row("5", "11-encoders.ipynb#count-before-you-load", bert_parameters,
-         "通过一个实际案例来演示大模型技术的应用",
-         "demonstrates the use of large-model technology by a real case",
-         "Section 2.1 asks for billions of parameters. The model of this case has {billions:.2f} "
-         "billion.",
-         "It demonstrates fine-tuning a pretrained encoder."),
-    _row("5.1", "a8-doctor.ipynb#the-whole-examination", two_kinds_of_keras,
-         "TensorFlow 2.x", "",
-         "That covers two libraries called `tf.keras`. TensorFlow {tensorflow} here comes with "
-         "Keras {keras}; up to 2.15 it was Keras 2, for which the program is written.",
-         "Name the versions."),
-    _row("5.1", "a8-doctor.ipynb#the-whole-examination", missing_from_the_list,
-         "安装以上工具和软件后，我们就可以开始编写代码了",
-         "once the above is installed, we can begin to write code",
-         "The program also imports {missing}, which the list lacks.",
-         "Install what is imported, at versions that were tested together."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c119
-HUB = "read: tensorflow/tfhub.dev, assets/docs, the pages of both modules"
-
-# %% ../nbs/b1-errata.ipynb #c120
-# fmt: off
-ROWS += [
-    _row("5.2", "11-encoders.ipynb#encoders-from-tensorflow-hub",
-         "read: README of tensorflow/hub, “TensorFlow Hub has moved to Kaggle Models”",
-         "import tensorflow_hub as hub", "",
-         "Since November 2023 addresses at tfhub.dev lead to Kaggle Models. The library still "
-         "loads them.",
-         "Expect a redirection, and keep a copy of what you depend on.", "imprecise"),
-    _row("5.2", "11-encoders.ipynb#encoders-from-tensorflow-hub", HUB,
-         'model = hub.load("https://tfhub.dev/google/bert_uncased_L-12_H-768_A-12/4")', "",
-         "The Hub lists one version under that name, 1, in the format of TensorFlow 1. The encoder "
-         "for TensorFlow 2 has another publisher and another name.",
-         "`https://tfhub.dev/tensorflow/bert_en_uncased_L-12_H-768_A-12/4`", "wrong"),
-    _row("5.2", "06-reviews.ipynb#your-own-reviews", text_read_as_missing,
-         'data = pd.read_csv("data.csv")', "",
-         "Of {said} reviews, {lost} are read as missing, because they say no more than N/A, None "
-         "or null. A missing value has no `lower()`, and the program stops.",
-         "`keep_default_na=False`, or the course's `read_table`."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c121
-# fmt: off
-ROWS += [
-    _row("5.2", "06-reviews.ipynb#split", leaked_texts,
-         "train_test_split(X, y, test_size=0.2, random_state=42)", "",
-         "Texts that stand twice may fall on both sides. Of {tested} editorial sentences tested, "
-         "{plain} were trained on; split by distinct text, {distinct}. The shares of the labels "
-         "are left to chance, too.",
-         "Split distinct texts, stratified: `split_reviews`."),
-    _row("5.2", "10-article.ipynb#what-stops-it", missing_import,
-         'text = re.sub(r"[^a-zA-Z0-9]", " ", text)', "",
-         "{error}: {says}. This is the first thing to stop the program.",
-         "`import re`"),
-    _row("5.2", "06-reviews.ipynb#encode", unknown_label,
-         'label_to_id = {"positive": 0, "negative": 1}', "",
-         "A third label becomes {becomes}, silently, and the column becomes {type}.",
-         "Refuse what you do not know: `encode_labels` numbers the labels that are there."),
-    _row("5.2", "16-evaluation.ipynb", shuffled_test_set,
-         "test_dataset = create_dataset(X_test, y_test)", "",
-         "The test set is shuffled as well. Right predictions, laid beside `y_test`, then agree in "
-         "{agreement:.0%}.",
-         "Shuffle in training only."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c122
-# fmt: off
-ROWS += [
-    _row("5.2", "10-article.ipynb#what-stops-it",
-         "chapter: 10-article runs it; " + HUB,
-         "inputs = tf.keras.layers.Input(shape=(None,), dtype=tf.string)", "",
-         "The encoder expects three arrays of integers: token ids, a mask and segment ids. Strings "
-         "go through a preprocessor or a tokenizer first.",
-         "Tokenize, and feed ids and mask.", "wrong"),
-    _row("5.2", "10-article.ipynb#what-stops-it", model_names_two_things,
-         "embedding = model(inputs)", "",
-         "{error}. The function assigns `model` further down, so in it `model` is a local variable "
-         "that has no value yet. With another name for the encoder, {after} in Python itself stops "
-         "the program any more.",
-         "Two things need two names: `encoder` and `model`."),
-    _row("5.2", "10-article.ipynb#what-stops-it", "chapter: 10-article runs it",
-         "embedding = model(inputs)", "",
-         "What `hub.load` returns is no Keras layer. It wants numbers, and `inputs` is a symbol.",
-         "A layer around it, or layers of your own with its weights: `load_encoder`.", "wrong"),
-    _row("5.2", "12-bert.ipynb#one-vector-for-a-text", flattened_vectors,
-         "embedding = tf.keras.layers.Flatten()(embedding)", "",
-         "One vector a text is flat already. One vector a token has {short:,} numbers in a batch "
-         "of length 8 and {long:,} at length 16, and the dense layer after it needs one width.",
-         "Take the mean over the tokens, padding left out."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c123
-# fmt: off
-ROWS += [
-    _row("5.2", "10-article.ipynb#what-looks-wrong-and-is-not",
-         "chapter: 10-article computes the loss behind a softmax",
-         'outputs = tf.keras.layers.Dense(2, activation="softmax")(dense)', "",
-         "By the formula, the logarithm of a softmax loses what a sure and wrong model most needs. "
-         "But Keras on TensorFlow uses the logits behind it, so here it does no harm.",
-         "Plain logits and `from_logits=True` are safe everywhere.", "right"),
-    _row("5.2", "10-article.ipynb#what-no-error-tells",
-         "chapter: 10-article counts what training changes",
-         "model = tf.keras.Model(inputs=inputs, outputs=outputs)", "",
-         "Mended until it runs, the model trains its two dense layers only. Keras 3 does not know "
-         "the variables of a hub object, and does not say so.",
-         "Layers of your own, so that the encoder learns, too.", "wrong"),
-    _row("5.2", "10-article.ipynb#as-it-should-be",
-         "chapter: 10-article trains at both rates; read: Devlin et al. (2019), appendix A.3",
-         'optimizer="adam"', "",
-         "Keras's Adam stays at 1e-3. BERT's authors advise 2e-5 to 5e-5, and 2 to 4 epochs.",
-         "A small rate that warms up and then decays. The three epochs are fine.", "imprecise"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c124
-# fmt: off
-ROWS += [
-    _row("5.2", "16-evaluation.ipynb", chosen_on_the_test_set,
-         "model.fit(train_dataset, epochs=3, validation_data=test_dataset)", "",
-         "Nothing is chosen by it, so far. What is chosen by a set is flattered by it: the best of "
-         "twenty coins scores {chosen:.1%} on the texts that chose it, {elsewhere:.1%} elsewhere.",
-         "Three sets: to train on, to choose by, to judge by."),
-    _row("5.2", "07-baselines.ipynb#how-sure-is-an-accuracy", accuracy_alone,
-         'print(f"Test Loss: {test_loss}, Test Accuracy: {test_accuracy}")', "",
-         "One number, without a baseline or an interval. On tweets, always saying “positive” is "
-         "right in {silent:.1%}. And 85 of 100 right can mean {low:.0%} to {high:.0%}.",
-         "Accuracy with its interval, beside that of the commonest label."),
-    _row("5.2", "12-bert.ipynb#the-classifier", seeds,
-         "random_state=42", "",
-         "The split is fixed. The {free} are not, so every run ends elsewhere.",
-         "Fix them all, and report the spread over several seeds."),
-    _row("5.3", "07-baselines.ipynb#why-start-low",
-         "chapter: 12-bert compares the frozen encoder with counted words",
-         "具有很好的语言理解能力", "has a very good understanding of language",
-         "As it comes, the course's encoder tells praise from blame no better than counting words. "
-         "Fine-tuned, it does far better.",
-         "It can be taught quickly. Show that it was, against a baseline.", "imprecise"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c125
-# fmt: off
-ROWS += [
-    _row("5.3", "09-transformer.ipynb#text-into-pieces", what_cleaning_keeps,
-         "将所有文本转换为小写，并去除非字母字符",
-         "turns all text into lower case and removes characters that are not letters",
-         "Digits stay: “{stars}”. Letters outside a to z go: “clichéd” becomes “{accents}”, "
-         "“don't” becomes “{negation}”, and of a Chinese review {chinese_left} characters are "
-         "left.",
-         "BERT's tokenizer needs no such help. Keep the text."),
-    _row("5.3", "06-reviews.ipynb#clean-measure-it", cleaning_helps,
-         "这有助于提高模型训练效果", "this helps the model train better",
-         "On tweets, before a cut at white space it adds {space:.1f} points of accuracy. Before a "
-         "cut that knows words and marks it adds {marks:.1f}, and loses in {splits_lost} of 5 "
-         "splits.",
-         "Measure it with the tokenizer that you use."),
-    _row("5.3", "11-encoders.ipynb#the-layers", bert_parameters,
-         "模型由输入层、嵌入层、密集层和输出层组成",
-         "the model consists of an input layer, an embedding layer, a dense layer and an output "
-         "layer",
-         "What it calls the embedding layer is a BERT of twelve layers, and {in_layers:.0%} of its "
-         "parameters are in those, not in an embedding.",
-         "A tokenizer, an encoder, pooling, and a head."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c126
-# fmt: off
-ROWS += [
-    _row("5.3", "12-bert.ipynb#the-learning-rate-over-time", described_settings,
-         "这里设置训练轮数为 3，使用交叉熵损失函数和 Adam 优化器",
-         "three epochs are set here, with the cross-entropy loss and the Adam optimizer",
-         "So it does.",
-         "For the learning rate see above."),
-    _row("5.3", "10-article.ipynb#what-stops-it", missing_import,
-         "通过以上步骤，我们实现了文本分类系统",
-         "by these steps we have implemented a system for classifying texts",
-         "Not by these: the program ends with a {error} before it trains.",
-         "The idea is sound, a pretrained encoder with a small head. Chapter 10 carries it out."),
-]
-
 # %% ../nbs/b1-errata.ipynb #c129
 def films_to_tweets() -> dict:
     "Accuracy on tweets of a classifier trained on films, and of always saying positive."
@@ -1504,54 +889,6 @@ def advice_for_each_student() -> dict:
     return {"verdict": verdict(low > 0 or high < 0), "students": len(X), "low": float(low),
             "high": float(high)}  # fmt: skip
 
-# %% ../nbs/b1-errata.ipynb #c132
-# fmt: off
-ROWS += [
-    _row("6.1", "19-scenarios.ipynb#language-customers-on-social-media",
-         "known: Devlin et al. (2019), GLUE and SQuAD; Vaswani et al. (2017), translation",
-         "包括文本分类、情感分析、机器翻译、问答系统等",
-         "including text classification, sentiment analysis, machine translation, question "
-         "answering",
-         "These are the tasks on which the two papers of the reading list report.",
-         "", "right"),
-    _row("6.1", "19-scenarios.ipynb#language-customers-on-social-media", films_to_tweets,
-         "帮助企业了解用户对产品或服务的反馈",
-         "helps companies understand how users respond to products or services",
-         "A classifier that learned from film reviews is right on {score:.1%} of tweets. Always "
-         "saying “positive” is right on {silent:.1%}.",
-         "It helps once it has been measured on texts of that kind."),
-    _row("6.2", "19-scenarios.ipynb#vision-a-picture-moves-by-one-pixel", one_pixel,
-         "通过分析医学图像，帮助医生做出更准确的诊断",
-         "by analysing medical images it helps doctors reach more accurate diagnoses",
-         "It may, but a test score does not show it. A classifier reads {placed:.0%} of digits in "
-         "place, and {moved:.0%} of the same digits moved by one pixel.",
-         "Ask for new scanners, new patients, and a trial with doctors."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c133
-# fmt: off
-ROWS += [
-    _row("6.3", "19-scenarios.ipynb#stock-prices-and-how-a-backtest-fools-you", lucky_backtests,
-         "通过分析历史股票数据，大模型可以预测股票价格走势",
-         "by analysing historical stock data, large models can predict where prices go",
-         "The usual evidence is a backtest. On pure noise the best of {rules} rules made money in "
-         "{winners} of 20 backtests, at a Sharpe ratio of {chosen:.2f}. Later it was {later:.2f}.",
-         "Ask how many rules were tried, and for results from after the rule was written down."),
-    _row("6.4", "19-scenarios.ipynb#commerce-what-a-shop-learns-from-its-reviews",
-         "chapter: 19-scenarios, on 309 reviews of a shop",
-         "为用户提供个性化的商品推荐", "offers users personal recommendations",
-         "Recommendation needs to know who bought what. Reviews tell which product disappoints, "
-         "and in what.",
-         "Say which data each use needs.", "imprecise"),
-    _row("6.5", "19-scenarios.ipynb#education-who-gains-from-a-new-method",
-         advice_for_each_student,
-         "大模型可以为学生提供个性化的学习建议，提高学习效果",
-         "large models can give students personal advice, and so improve learning",
-         "Who gains is hard to know. From {students} students, the interval for how a method's "
-         "effect changes with the grade average reaches from {low:.1f} to {high:.1f}.",
-         "Personal advice needs far more data, and an experiment."),
-]
-
 # %% ../nbs/b1-errata.ipynb #c136
 def frameworks_in_their_own_words() -> dict:
     "What TensorFlow and scikit-learn say of themselves."
@@ -1567,244 +904,3 @@ def newest_reference() -> dict:
     years = sorted(map(int, re.findall(r"\((20\d\d)\)", cited)))
     return {"verdict": verdict(years[-1] >= 2023), "oldest": years[0], "newest": years[-1],
             "count": len(years)}  # fmt: skip
-
-# %% ../nbs/b1-errata.ipynb #c137
-# fmt: off
-ROWS += [
-    _row("7.1.1", "05-networks.ipynb",
-         "read: MIT Press's page of the book, 2016",
-         "《深度学习》（Ian Goodfellow、Yoshua Bengio 和 Aaron Courville 著）",
-         "Deep Learning, by Ian Goodfellow, Yoshua Bengio and Aaron Courville",
-         "MIT Press, 2016. Its authors keep a free copy at deeplearningbook.org.",
-         "It is written for readers who know linear algebra.", "verified"),
-    _row("7.1.1", "03-gradient-descent.ipynb",
-         "read: imprint of the third edition: first published September 2015",
-         "《Python机器学习》（Sebastian Raschka 著）",
-         "Python Machine Learning, by Sebastian Raschka",
-         "Packt, 2015. The second and third editions, of 2017 and 2019, are with Vahid Mirjalili.",
-         "Take the third edition, which uses TensorFlow 2.", "verified"),
-    _row("7.1.1", "08-embeddings.ipynb",
-         "read: pages of his two books; a search of saved pages and source code for the title",
-         "《自然语言处理与深度学习》（张俊林 著）",
-         "Natural Language Processing and Deep Learning, by Zhang Junlin",
-         "The title was found in no publisher's or bookseller's page. It stands in the reading "
-         "lists of articles like this one, with co-authors that change from list to list.",
-         "He wrote 《这就是搜索引擎》, on search, and 《大数据日知录》, on big data (2014, ISBN "
-         "978-7-121-24153-6).", "not found"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c138
-# fmt: off
-ROWS += [
-    _row("7.1.2", "03-gradient-descent.ipynb",
-         "read: deeplearning.ai/blog/andrew-ng-machine-learning-specialization",
-         "Coursera 上的“机器学习”课程：由 Andrew Ng 教授主讲",
-         "Machine Learning on Coursera, taught by Professor Andrew Ng",
-         "Coursera's first flagship, of 2012.",
-         "Its successor, since 2022, is the Machine Learning Specialization, in Python.",
-         "verified"),
-    _row("7.1.2", "05-networks.ipynb",
-         "read: a search of saved pages, which all lead to Coursera",
-         "edX 上的“深度学习导论”课程：由斯坦福大学教授 Andrew Ng 主讲",
-         "Introduction to Deep Learning on edX, taught by the Stanford professor Andrew Ng",
-         "No course of his of that name was found on edX. His deep-learning courses are five, on "
-         "Coursera.",
-         "Deep Learning Specialization, DeepLearning.AI, on Coursera.", "cited wrongly"),
-    _row("7.1.2", "05-networks.ipynb",
-         "read: reports of graduates, of 2017 to 2020",
-         "Udacity 上的“深度学习纳米学位”课程",
-         "the Deep Learning Nanodegree on Udacity",
-         "It exists, as a paid programme of several projects. Whether it is still offered was not "
-         "looked up.",
-         "", "verified"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c139
-# fmt: off
-ROWS += [
-    _row("7.1.3", "b1-errata.ipynb#how-a-verdict-is-reached",
-         "known: medium.com; the link was not opened",
-         "这是一个关于人工智能的博客，涵盖了最新的研究成果和应用案例",
-         "this is a blog on artificial intelligence that covers the latest research and uses",
-         "Medium is no blog. It is a platform on which anyone can write, and the link is to a "
-         "topic of it, which nobody reviews.",
-         "Judge each text by its author, and run its claims.", "imprecise"),
-    _row("7.1.3", "b1-errata.ipynb#how-a-verdict-is-reached",
-         "read: arXiv's own description: “Material is not peer-reviewed by arXiv”",
-         "这是一个提供最新学术研究成果的网站",
-         "this is a site that offers the latest academic research",
-         "So it is. Its papers are preprints.",
-         "Look for the published version before you rely on one.", "verified"),
-    _row("7.1.3", "b1-errata.ipynb#how-a-verdict-is-reached",
-         "read: SlashGear and Engadget, 8 May 2018; known: research.google/blog",
-         "这是谷歌官方的人工智能博客", "this is Google's official blog on artificial intelligence",
-         "That was its name from May 2018 on. Before, and now again, it is Google Research's blog.",
-         "Google Research Blog, research.google/blog.", "imprecise"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c140
-# fmt: off
-ROWS += [
-    _row("7.2.1", "index.ipynb",
-         "read: summary of the package notebook: “a web-based notebook environment”",
-         "这是一个基于 Web 的交互式开发环境，适合数据分析和实验",
-         "this is a web-based interactive environment, suited to data analysis and experiments",
-         "This course is written in it.",
-         "Its successor, by the same project, is JupyterLab.", "right"),
-    _row("7.2.1", "a9-cli.ipynb", "known: jetbrains.com/pycharm",
-         "这是一个功能强大的 Python 集成开发环境（IDE）", "this is a powerful IDE for Python",
-         "An IDE for Python, by JetBrains.", "", "right"),
-    _row("7.2.1", "a9-cli.ipynb", "read: README of microsoft/vscode-docs",
-         "这是一个轻量级但功能强大的代码编辑器", "this is a lightweight but powerful code editor",
-         "Microsoft's own words for it. It becomes a Python environment by extensions.",
-         "", "right"),
-    _row("7.2.2", "a9-cli.ipynb", "read: PyTorch's documentation of torch.utils.tensorboard",
-         "用于分析 TensorFlow 模型的性能和调试",
-         "for analysing the performance of TensorFlow models and debugging them",
-         "Not only TensorFlow's: PyTorch writes for it as well, and Keras on any backend.",
-         "A viewer of training curves, graphs and profiles.", "imprecise"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c141
-# fmt: off
-ROWS += [
-    _row("7.2.2", "a8-doctor.ipynb", "read: NVIDIA's description of Nsight Compute",
-         "这是一个 NVIDIA 提供的 GPU 调试和性能分析工具",
-         "this is a tool by NVIDIA for debugging and profiling GPUs",
-         "NVIDIA calls it an interactive kernel profiler for CUDA, with debugging of API calls. It "
-         "does not find the bug in a kernel.",
-         "To profile a kernel, Nsight Compute; a whole program, Nsight Systems; to debug, cuda-gdb "
-         "and compute-sanitizer.", "imprecise"),
-    _row("7.2.2", "a9-cli.ipynb", "read: valgrind.org, Valgrind's Tool Suite",
-         "这是一个多语言内存检查工具", "this is a memory checker for many languages",
-         "Valgrind is a set of tools. The one for memory, Memcheck, is “aimed primarily at C and "
-         "C++ programs”. For a program in Python it watches the interpreter.",
-         "A tool for compiled programs. You will not need it here.", "imprecise"),
-    _row("7.2.3", "a8-doctor.ipynb", frameworks_in_their_own_words,
-         "TensorFlow：这是一个广泛使用的深度学习框架",
-         "TensorFlow: this is a widely used deep-learning framework",
-         "It says of itself: “{tensorflow}.”",
-         "So mend 2.3, which calls it a tool."),
-]
-
-# %% ../nbs/b1-errata.ipynb #c142
-# fmt: off
-ROWS += [
-    _row("7.2.3", "11-encoders.ipynb#any-keras-backend",
-         "read: description of pytorch/pytorch",
-         "PyTorch：这是一个灵活且易于使用的深度学习框架",
-         "PyTorch: this is a flexible and easy deep-learning framework",
-         "Its own words: “Tensors and Dynamic neural networks in Python with strong GPU "
-         "acceleration.”",
-         "Add Keras 3, which runs on both, and on JAX.", "right"),
-    _row("7.2.3", "07-baselines.ipynb", frameworks_in_their_own_words,
-         "Scikit-learn：这是一个用于机器学习的 Python 库",
-         "scikit-learn: this is a Python library for machine learning",
-         "It says of itself: “{sklearn}.”",
-         ""),
-    _row("7.3.1", "05-networks.ipynb",
-         "read: nature.com/articles/nature14539; known: Quoc V. Le's lecture notes, 2015",
-         "“A Tutorial on Deep Learning” by Yoshua Bengio、Ian Goodfellow 和 Aaron Courville",
-         "A Tutorial on Deep Learning, by Bengio, Goodfellow and Courville",
-         "No paper of this title by these three was found. Quoc V. Le gave it to lecture notes.",
-         "The review that it may mean: LeCun, Bengio & Hinton, Deep learning, Nature 521 (2015).",
-         "not found"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c143
-# fmt: off
-ROWS += [
-    _row("7.3.1", "05-networks.ipynb", "read: MIT Press's page of the book, 2016",
-         "“Deep Learning” by Goodfellow、Bengio 和 Courville",
-         "Deep Learning, by Goodfellow, Bengio and Courville",
-         "The book of 7.1.1 again, here among the papers.",
-         "List it once.", "verified"),
-    _row("7.3.1", "08-embeddings.ipynb",
-         "read: a search of saved pages; arXiv:1307.1662; doi.org/10.1007/s10958-023-06519-6",
-         "“Deep Learning for Natural Language Processing” by Rami Al-Rfou",
-         "Deep Learning for Natural Language Processing, by Rami Al-Rfou, Christopher D. M. Wright "
-         "and David Batistel",
-         "Not found, nor were the last two authors. Al-Rfou wrote Polyglot, with Perozzi and "
-         "Skiena (2013).",
-         "A survey of about this title, by others, has the DOI given here.", "not found"),
-    _row("7.3.2", "09-transformer.ipynb", newest_reference,
-         "最新研究成果", "latest research",
-         "The newest of the {count} references is of {newest}, the oldest of {oldest}. All are "
-         "older than what is now called a large model.",
-         "Foundations (基础论文)."),
-    _row("7.3.2", "09-transformer.ipynb#step-2-attention", "read: arXiv:1706.03762",
-         "“Attention Is All You Need” by Vaswani et al.", "",
-         "NeurIPS 2017, by eight authors.", "", "verified"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c144
-# fmt: off
-ROWS += [
-    _row("7.3.2", "11-encoders.ipynb",
-         "read: aclanthology.org/N19-1423 (NAACL 2019); arXiv:1810.04805",
-         "“BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding”", "",
-         "Preprint of 2018, published at NAACL 2019.", "Cite the published version.", "verified"),
-    _row("7.3.2", "b1-errata.ipynb#books-courses-tools-and-papers",
-         "read: papers.neurips.cc, paper 5423",
-         "“Generative Adversarial Nets” by Goodfellow et al.", "",
-         "NeurIPS 2014, under this title.", "The course does not use it.",
-         "verified"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c145
-SEARCHED = "read: a search of saved public pages; no author, year or address is given"
-
-# %% ../nbs/b1-errata.ipynb #c146
-# fmt: off
-ROWS += [
-    _row("7.3.3", "b1-errata.ipynb#how-a-verdict-is-reached", SEARCHED,
-         "“How Google Uses AI” by Google", "How Google Uses AI, by Google",
-         "No report of this title by Google was found, only case studies by others.",
-         "A source needs a year and an address.", "not found"),
-    _row("7.3.3", "b1-errata.ipynb#how-a-verdict-is-reached", SEARCHED,
-         "“AI in Healthcare” by Cleveland Clinic", "AI in Healthcare, by the Cleveland Clinic",
-         "No report of this title by the clinic was found. News of its work on AI was.",
-         "A source needs a year and an address.", "not found"),
-    _row("7.3.3", "b1-errata.ipynb#how-a-verdict-is-reached", SEARCHED,
-         "“AI in Retail” by Walmart", "AI in Retail, by Walmart",
-         "No report of this title by Walmart was found, only case studies by others.",
-         "A source needs a year and an address.", "not found"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c147
-# fmt: off
-ROWS += [
-    _row("9.1", "11-encoders.ipynb#count-before-you-load", bert_parameters,
-         "通常具有数十亿到千亿个参数", "usually has billions to hundreds of billions of parameters",
-         "As in 2.1: the BERT of section 5 has {billions:.2f} billion.",
-         "See the question answered anew below."),
-    _row("10", "05-networks.ipynb", "read: MIT Press's page of the book, 2016",
-         "Goodfellow, I., Bengio, Y., & Courville, A. (2016). *Deep Learning*.", "",
-         "As in 7.1.1.", "Add the publisher, MIT Press.", "verified"),
-    _row("10", "05-networks.ipynb", "read: nowpublishers.com, doi.org/10.1561/2200000006",
-         "Bengio, Y. (2009). *Learning Deep Architectures for AI*.", "",
-         "Foundations and Trends in Machine Learning 2(1), 1–127.",
-         "Add the journal.", "verified"),
-    _row("10", "08-embeddings.ipynb", "read: a search of saved pages, as for 7.3.1",
-         "Al-Rfou, R., Wright, C. D. M., & Batistel, D. (2016). "
-         "*Deep Learning for Natural Language Processing*.", "",
-         "As in 7.3.1: no such paper was found.", "Leave it out.", "not found"),
-    _row("10", "09-transformer.ipynb", "read: arXiv:1706.03762",
-         "& Polosukhin, I. (2017). *Attention is all you need*.", "",
-         "Right. The dots stand for one author, Łukasz Kaiser.", "Name him, too.", "verified"),
-    _row("10", "11-encoders.ipynb", "read: aclanthology.org/N19-1423; arXiv:1810.04805",
-         "Devlin, J., Chang, M. W., Lee, K., & Toutanova, K. (2018).", "",
-         "Right, for the preprint.", "NAACL 2019, pages 4171–4186.", "verified"),
-]
-
-# %% ../nbs/b1-errata.ipynb #c148
-# fmt: off
-ROWS += [
-    _row("10", "b1-errata.ipynb#books-courses-tools-and-papers",
-         "read: papers.neurips.cc, paper 5423; known: arXiv:1406.2661",
-         "(2014). *Generative adversarial networks*. Advances in Neural Information Processing "
-         "Systems, 27.", "",
-         "Two titles mixed. In these proceedings it is Generative Adversarial Nets, as 7.3.2 has "
-         "it; Networks is the title of the preprint.",
-         "Generative adversarial nets.", "cited wrongly"),
-]

@@ -14,6 +14,7 @@ from sentiment_course.article import PRINTED
 from sentiment_course.errata import ROWS, SECTIONS, cards, coverage, errata, verdict
 
 NBS = Path(__file__).parent.parent / "nbs"
+PACKAGE = Path(module.__file__).parent
 HEADINGS = Path(__file__).parent / "article_headings.txt"
 CITED = {"verified", "cited wrongly", "not found"}
 SAID = {"right", "imprecise", "wrong"}
@@ -198,8 +199,8 @@ def test_check_supports_its_rows(table, name):
 
 def test_numbers_of_checked_rows_come_from_the_check():
     for row in ROWS:
-        if callable(row["evidence"]):
-            assert row["verdict"] is None, f"{row['quotation']}: the check gives the verdict"
+        if row["evidence"].startswith("run: "):
+            assert not row["verdict"], f"{row['quotation']}: the check gives the verdict"
         else:
             assert row["verdict"] in SAID | CITED
 
@@ -222,6 +223,14 @@ def test_one_part_is_the_table_cut(table, part):
 def test_other_parts_are_refused(part):
     with pytest.raises(ValueError, match="from 1 to 10"):
         errata(part)
+
+
+def test_files_have_every_column():
+    for name, columns in (("errata.tsv", 8), ("sections.tsv", 4)):
+        lines = (PACKAGE / name).read_text(encoding="utf-8").splitlines()
+        assert {line.count("\t") + 1 for line in lines} == {columns}, name
+        fields = [field for line in lines for field in line.split("\t")]
+        assert [field for field in fields if field != field.strip()] == [], name
 
 
 def test_verdict():
