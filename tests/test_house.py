@@ -14,6 +14,7 @@ import networkx
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from nbdev.clean import clean_nb
+from nbdev.config import get_config
 from nbdev.export import nb_export
 from packaging.requirements import Requirement
 from traitlets.config import Config
@@ -70,8 +71,9 @@ def test_index_of_symbols_is_in_step():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_is_clean(path):
     nb = read(path)
-    before = nbformat.writes(nb)
-    clean_nb(nb)
+    before, config = nbformat.writes(nb), get_config()
+    keys = config.allowed_metadata_keys.split(), config.allowed_cell_metadata_keys.split()
+    clean_nb(nb, False, *keys)
     assert nbformat.writes(nb) == before, "run tools/run_notebook.py on it"
 
 
@@ -129,6 +131,11 @@ def test_chapter_has_the_parts_of_a_chapter(path):
 def test_notebooks_install_the_course_where_it_is_missing():
     done = subprocess.run([sys.executable, ROOT / "tools" / "colab_cells.py", "--check"])
     assert done.returncode == 0, "run tools/colab_cells.py"
+
+
+def test_cells_with_solutions_are_folded_and_no_others():
+    done = subprocess.run([sys.executable, ROOT / "tools" / "fold_solutions.py", "--check"])
+    assert done.returncode == 0, "run tools/fold_solutions.py"
 
 
 def test_first_cell_installs_the_course_beside_the_tensorflow_that_is_there(monkeypatch):

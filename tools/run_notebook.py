@@ -17,6 +17,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbdev.clean import clean_nb
+from nbdev.config import get_config
 from nbdev.export import nb_export
 
 SLOW = re.compile(r"^#\s*\|\s*slow\s*$", re.M)
@@ -50,6 +51,13 @@ def without_progress(cell):
     return noise
 
 
+def clean(nb):
+    """Strip what changes from run to run, and keep the metadata that settings.ini names."""
+    config = get_config()
+    keys = config.allowed_metadata_keys.split(), config.allowed_cell_metadata_keys.split()
+    clean_nb(nb, False, *keys)
+
+
 def run(path, slow=False):
     """Run the notebook at `path` in its own folder and save it; return the noise it made."""
     nb = nbformat.read(path, as_version=4)
@@ -60,7 +68,7 @@ def run(path, slow=False):
     )  # fmt: skip
     client.execute()
     noise = [t for c in nb.cells if c.cell_type == "code" for t in without_progress(c)]
-    clean_nb(nb)
+    clean(nb)
     nb.metadata.kernelspec = {"display_name": "python3", "language": "python", "name": "python3"}
     nbformat.write(nb, path)
     return noise
