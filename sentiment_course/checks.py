@@ -37,14 +37,14 @@ def _shown(value):
     value = value.item() if isinstance(value, np.generic) else value
     return " ".join(reprlib.repr(value).split())
 
-# %% ../nbs/a2-checks.ipynb #14fb8d1c
+# %% ../nbs/a2-checks.ipynb #8fc88fcc
 def number(
     value: float,  # Python's or NumPy's
     name: str,  # what the caller calls it
-    least: float | None = None,  # it must not be less
-    most: float | None = None,  # it must not be more
-    above: float | None = None,  # it must be more than this
-    below: float | None = None,  # it must be less than this
+    least: float = -math.inf,  # it must not be less than this
+    most: float = math.inf,  # nor more than this
+    above: float = -math.inf,  # it must be more than this
+    below: float = math.inf,  # and less than this
 ) -> float:  # Python's
     "`value` as a float. ValueError unless it is finite and in range; True is none."
     x = _real(value)
