@@ -5,15 +5,13 @@
 # %% auto #0
 __all__ = ['SOURCES', 'NEUTRAL', 'check_label_of', 'check_leaked', 'check_padding_share', 'load_ratings', 'clean_text',
            'load_reviews', 'rating_certainty', 'panel_agreement', 'article_cleaning', 'split_reviews', 'encode_labels',
-           'bucket_batches', 'read_table', 'check_texts', 'check_training', 'load_chinese_reviews']
+           'bucket_batches', 'check_texts', 'check_training', 'load_chinese_reviews']
 
 # %% ../nbs/06-reviews.ipynb #d832821d
 import csv
 import html
-import io
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +19,7 @@ from sklearn.model_selection import train_test_split
 
 from .assets import asset_path
 from .exercises import Exercise
+from .tables import read_table
 
 # %% ../nbs/06-reviews.ipynb #edc7df9e
 SOURCES = {
@@ -191,103 +190,6 @@ def bucket_batches(
     if rng:
         rng.shuffle(batches)
     return batches
-
-# %% ../nbs/06-reviews.ipynb #858cde34
-def _decoded(path):
-    "The text of the file at `path`, or a ValueError that says why it has none."
-    data = path.read_bytes()
-    if not data.strip():
-        raise ValueError(f"{path.name} is empty")
-    if b"\0" in data[:65536]:
-        raise ValueError(f"{path.name} is not a text file: save it as CSV in UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ValueError(
-            f"{path.name} is not in UTF-8 (line {line}): save it as UTF-8, "
-            f"or convert it, for example with `iconv -f GB18030 -t UTF-8`"
-        ) from None
-
-# %% ../nbs/06-reviews.ipynb #23220434
-def _json_lines(path):
-    "One row for each line of the file that is not blank, its values as they are."
-    rows = []
-    for number, line in enumerate(_decoded(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path.name}, line {number} is not JSON: {error.msg}") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"{path.name}, line {number} is not an object in braces")
-        rows.append(row)
-    return pd.DataFrame(rows, dtype=object)
-
-# %% ../nbs/06-reviews.ipynb #08f70fb2
-def _separated(path, separator):
-    "The rows of a CSV or TSV file, or a ValueError for a row with more values than the header."
-    where = ""
-    try:
-        text = io.StringIO(_decoded(path))
-        table = pd.read_csv(text, sep=separator, dtype=str, keep_default_na=False)
-        if isinstance(table.index, pd.RangeIndex):  # else surplus values were taken for row names
-            return table
-    except pd.errors.ParserError as error:
-        surplus = re.search(r"Expected \d+ fields( in line \d+)", str(error))
-        if not surplus:
-            raise
-        where = surplus[1]
-    raise ValueError(f"{path.name} has more values than columns{where}: "
-                     "put a text that holds the separator in quotes")  # fmt: skip
-
-# %% ../nbs/06-reviews.ipynb #8e0a9499
-def _parse(path):
-    "The table in the file at `path`, by the ending of its name."
-    kind = path.suffix.lower()
-    if kind == ".parquet":
-        try:
-            return pd.read_parquet(path)
-        except (ValueError, OSError):
-            raise ValueError(f"{path.name} is not a Parquet file, or it is damaged") from None
-    if kind == ".jsonl":
-        return _json_lines(path)
-    if kind not in (".csv", ".tsv"):
-        raise ValueError(f"{path.name} should end in .csv, .tsv, .jsonl or .parquet")
-    return _separated(path, "\t" if kind == ".tsv" else ",")
-
-
-def _no_column(path, column, table):
-    "The sentence for a column that is not in `table`."
-    there = ", ".join(map(str, table.columns))
-    hint = "; is it divided by semicolons? Save it with commas" if ";" in there else ""
-    return f"{path.name} has no column {column!r}; its columns are: {there}{hint}"
-
-# %% ../nbs/06-reviews.ipynb #419568c7
-def read_table(
-    path,  # a .csv, .tsv, .jsonl or .parquet file, text in UTF-8
-    columns=(),  # names of columns that must be there
-) -> pd.DataFrame:  # all rows and columns, in order
-    """Read a table of reviews.
-
-    Raises `FileNotFoundError`, or `ValueError` with one sentence that says what is wrong with the
-    file: empty, no rows, not text, not UTF-8, malformed, or a column missing.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        table = _parse(path)
-    except (pd.errors.ParserError, ValueError, OSError) as error:
-        told = str(error) if path.name in str(error) else f"{path.name} cannot be read: {error}"
-        raise ValueError(" ".join(told.split())) from None
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise ValueError(_no_column(path, missing[0], table))
-    if table.empty:
-        raise ValueError(f"{path.name} has a header but no rows")
-    return table
 
 # %% ../nbs/06-reviews.ipynb #40c52eab
 def check_texts(

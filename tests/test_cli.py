@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentiment_course import __version__, cli
+from sentiment_course import tables as table_room
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras's own
 
@@ -474,7 +475,7 @@ def test_predict_where_writing_fails(fails, here, monkeypatch, number):
         path.write_text("half")
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr(cli, "_write", half)
+    monkeypatch.setattr(table_room, "_write", half)
     fails(["predict", "--model", "model", reviews(), "--out", "o.csv", "--force"], "o.csv")
 
 
@@ -637,7 +638,9 @@ def test_evaluate_refuses_a_bad_place_for_the_report_before_it_starts(
     a_model()
     reviews()
     (here / "folder.html").mkdir()
-    monkeypatch.setattr(cli, "_read_labelled", lambda *told: pytest.fail("the table was read"))
+    monkeypatch.setattr(
+        table_room, "read_labelled", lambda *told: pytest.fail("the table was read")
+    )
     for force in ([], ["--force"]):
         fails([*REPORT, out, *force], *parts)
 
@@ -846,7 +849,7 @@ STOPPED_IN_THE_MIDDLE = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_cli import StandIn, cli
+from test_cli import StandIn, cli, table_room
 cli._bert = lambda: StandIn
 def stay(*args):
     print("in the middle", flush=True)
@@ -855,7 +858,7 @@ def half(table, path, kind):
     path.write_bytes(b"half")
     stay()
 if sys.argv[2] == "predict":
-    cli._write = half
+    table_room._write = half
 elif sys.argv[2] == "evaluate":
     Path.write_text = lambda self, text, encoding: half(None, self, None)
 else:
