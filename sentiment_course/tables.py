@@ -79,7 +79,11 @@ def _parse(path):
     kind = path.suffix.lower()
     if kind == ".parquet":
         try:
-            return pd.read_parquet(path)
+            table = pd.read_parquet(path)
+            named = (
+                table.index.name is not None and table.index.name not in table.columns
+            )
+            return table.reset_index(drop=not named)
         except (ValueError, OSError):
             raise ValueError(
                 f"{path.name} is not a Parquet file, or it is damaged"
@@ -124,8 +128,7 @@ def read_table(
         raise ValueError(_no_column(path, missing[0], table))
     if table.empty:
         raise ValueError(f"{path.name} has a header but no rows")
-    named = table.index.name is not None and table.index.name not in table.columns
-    return table.reset_index(drop=not named)  # Parquet may come with an index
+    return table
 
 # %% ../nbs/a3-tables.ipynb #482f8202
 def _blank(value):
