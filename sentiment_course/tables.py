@@ -94,7 +94,7 @@ def _parse(path):
         raise ValueError(f"{path.name} should end in .csv, .tsv, .jsonl or .parquet")
     return _separated(path, "\t" if kind == ".tsv" else ",")
 
-
+# %% ../nbs/a3-tables.ipynb #7d1e22a3
 def _no_column(path, column, table):
     "The sentence for a column that is not in `table`."
     there = ", ".join(map(str, table.columns))
