@@ -95,11 +95,17 @@ def _parse(path):
     return _separated(path, "\t" if kind == ".tsv" else ",")
 
 # %% ../nbs/a3-tables.ipynb #7d1e22a3
-def _no_column(path, column, table):
-    "The sentence for a column that is not in `table`."
-    there = ", ".join(map(str, table.columns))
-    hint = "; is it divided by semicolons? Save it with commas" if ";" in there else ""
-    return f"{path.name} has no column {column!r}; its columns are: {there}{hint}"
+def _check_columns(path, columns, table):
+    "Raise a ValueError that names the first of `columns` that is not in `table`."
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        there = ", ".join(map(str, table.columns))
+        hint = (
+            "; is it divided by semicolons? Save it with commas" if ";" in there else ""
+        )
+        raise ValueError(
+            f"{path.name} has no column {missing[0]!r}; its columns are: {there}{hint}"
+        )
 
 # %% ../nbs/a3-tables.ipynb #419568c7
 def read_table(
@@ -123,9 +129,7 @@ def read_table(
             else f"{path.name} cannot be read: {error}"
         )
         raise ValueError(" ".join(told.split())) from None
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise ValueError(_no_column(path, missing[0], table))
+    _check_columns(path, columns, table)
     if table.empty:
         raise ValueError(f"{path.name} has a header but no rows")
     return table
