@@ -13,7 +13,6 @@ import json
 import os
 import re
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,6 +171,21 @@ def text_cells(
             )
     return values
 
+# %% ../nbs/a3-tables.ipynb #5b0f3c11
+def _labels(column):
+    "The labels of a column without outer blanks; None where a cell is blank."
+    values = [v.strip() if isinstance(v, str) else v for v in column.tolist()]
+    return [None if _blank(v) else v for v in values]
+
+
+def _note_gaps(rows, name, note):
+    "Tell `note` how many rows will be left out, and why."
+    no_text, no_label = rows["text"].isna(), rows["label"].isna()
+    counts = {"label": (no_label & ~no_text).sum(), "text": no_text.sum()}
+    parts = [f"{n:,} without a {what}" for what, n in counts.items() if n]
+    if parts:
+        note(f"rows of {name} left out: {', '.join(parts)}")
+
 # %% ../nbs/a3-tables.ipynb #35411145
 def read_labelled(
     path,  # of the file
@@ -181,31 +195,15 @@ def read_labelled(
 ) -> pd.DataFrame:  # columns `text` (str) and `label` (as they are)
     "The rows that have a text and a label; raises `ValueError` as `read_table` does."
     table, name = read_table(path, [text_column, label_column]), Path(path).name
-    texts = text_cells(table, text_column, name)
-    labels = [
-        v.strip() if isinstance(v, str) else v for v in table[label_column].tolist()
-    ]
-    labels = [None if _blank(v) else v for v in labels]
-    without = Counter(
-        "text" if t is None else "label" for t, v in zip(texts, labels, strict=True)
-        if t is None or v is None
-    )  # fmt: skip
-    if without:
-        parts = ", ".join(
-            f"{n:,} without a {what}" for what, n in sorted(without.items())
-        )
-        note(f"rows of {name} left out: {parts}")
-    rows = [p for p in zip(texts, labels, strict=True) if None not in p]
-    if not rows:
+    texts, labels = text_cells(table, text_column, name), _labels(table[label_column])
+    rows = pd.DataFrame({"text": texts, "label": labels}, dtype=object)
+    _note_gaps(rows, name, note)
+    rows = rows.dropna(ignore_index=True)
+    if rows.empty:
         raise ValueError(
             f"{name} has no row with both a {text_column} and a {label_column}"
         )
-    return pd.DataFrame(
-        {
-            "text": [t for t, _ in rows],
-            "label": pd.Series([v for _, v in rows], dtype=object),
-        }
-    )
+    return rows
 
 # %% ../nbs/a3-tables.ipynb #8e8ca617
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
