@@ -1,7 +1,9 @@
 """The classifier: trains, chooses its epoch, resumes, saves, and refuses bad input."""
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from sentiment_course.doctor import quiet
 from sentiment_course.reviews import load_reviews, split_reviews
 
 with quiet():
+    import sentiment_course.bert
     from sentiment_course.bert import (
         AdversarialAdamW,
         BertClassifier,
@@ -37,6 +40,7 @@ with quiet():
         load_encoder,
         pad,
         save_encoder,
+        save_hub_encoder,
     )
 
 QUICK = {"epochs": 1, "max_length": 16, "precision": "float32", "verbose": False}
@@ -133,6 +137,92 @@ def test_other_folders_are_not_replaced(fitted, tmp_path):
     with pytest.raises(FileExistsError, match="is no classifier"):
         fitted.save(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.fixture(scope="module")
+def two(reviews, small):
+    """Two small classifiers with different encoders and heads."""
+    return [BertClassifier(**small | {"seed": s}).fit(reviews.text, reviews.label) for s in (0, 1)]
+
+
+def same_weights(ours, theirs):
+    pairs = zip(ours.network_.get_weights(), theirs.network_.get_weights(), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_a_program_put_into_a_saved_model_is_not_run(two, tmp_path):
+    path = tmp_path / "model"
+    two[0].save(path)
+    save_hub_encoder(two[1].encoder_, tmp_path / "module")
+    shutil.copytree(tmp_path / "module", path, dirs_exist_ok=True)
+    with pytest.raises(ValueError, match="holds .*, which no saved classifier has"):
+        BertClassifier.load(path)
+    note = json.loads((path / "classifier.json").read_text())  # as who made it could list it
+    program = (path / "saved_model.pb").read_bytes()
+    note["sha256"]["saved_model.pb"] = hashlib.sha256(program).hexdigest()
+    (path / "classifier.json").write_text(json.dumps(note))
+    with pytest.raises(ValueError, match="no saved classifier has"):
+        BertClassifier.load(path)
+
+
+def test_what_a_saved_model_is_read_from_is_never_a_program(two, tmp_path, monkeypatch):
+    """Even where the strange file goes unnoticed, what is loaded are the weights."""
+    path = tmp_path / "model"
+    two[0].save(path)
+    save_hub_encoder(two[1].encoder_, tmp_path / "module")
+    shutil.copytree(tmp_path / "module", path, dirs_exist_ok=True)
+    monkeypatch.setattr("sentiment_course.bert.os.listdir", lambda folder: [])
+    assert same_weights(BertClassifier.load(path), two[0])
+
+
+@pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "deep/vocab.txt", "new.txt"])
+def test_a_note_that_lists_other_files_is_damaged(two, tmp_path, name):
+    two[0].save(tmp_path / "model")
+    (tmp_path / "secret.txt").write_text("secret")
+    path = tmp_path / "model" / "classifier.json"
+    note = json.loads(path.read_text())
+    note["sha256"][name] = hashlib.sha256(b"secret").hexdigest()
+    path.write_text(json.dumps(note))
+    with pytest.raises(ValueError, match=r"damaged \(classifier.json\)"):
+        BertClassifier.load(tmp_path / "model")
+
+
+def test_a_note_that_vouches_for_nothing_is_damaged(two, tmp_path):
+    two[0].save(tmp_path / "model")
+    path = tmp_path / "model" / "classifier.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": {}}))
+    with pytest.raises(ValueError, match=r"damaged \(classifier.json\)"):
+        BertClassifier.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["classifier.json", "config.json", "head.safetensors"])
+def test_a_model_replaced_while_it_is_read_is_loaded_whole(two, tmp_path, monkeypatch, name):
+    """Another process saves right after this one has read `name`: no mixture, and no error."""
+    two[0].save(tmp_path / "model")
+    read, times = sentiment_course.bert._bytes, []
+
+    def read_and_replace(path):
+        data = read(path)
+        if path.name == name and not times:
+            times.append(two[1].save(tmp_path / "model"))
+        return data
+
+    monkeypatch.setattr("sentiment_course.bert._bytes", read_and_replace)
+    assert same_weights(BertClassifier.load(tmp_path / "model"), two[1]) and times
+
+
+def test_what_was_checked_is_what_is_loaded(two, tmp_path, monkeypatch):
+    """Another process saves between the check and the use: what was checked is used."""
+    two[0].save(tmp_path / "model")
+    check = sentiment_course.bert._checked
+
+    def check_and_replace(*args):
+        answer = check(*args)
+        two[1].save(tmp_path / "model")
+        return answer
+
+    monkeypatch.setattr("sentiment_course.bert._checked", check_and_replace)
+    assert same_weights(BertClassifier.load(tmp_path / "model"), two[0])
 
 
 def test_unusable_models_are_refused(fitted, tmp_path):

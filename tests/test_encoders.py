@@ -157,6 +157,32 @@ def test_configs_that_are_no_bert_are_refused(tmp_path):
             load_encoder(folder_with(tmp_path, config))
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [({"hidden_size": 12 * 10**9}, "has the shape"), ({"num_hidden_layers": 10**9}, "lack"),
+     ({"num_attention_heads": 0}, "num_attention_heads must be a whole number from 1"),
+     ({"num_hidden_layers": -1}, "num_hidden_layers must be"), ({"vocab_size": True}, "vocab_size"),
+     ({"layer_norm_eps": "tiny"}, "layer_norm_eps must be a number above 0"),
+     ({"max_position_embeddings": 10**12}, "has the shape")],
+)  # fmt: skip
+def test_senseless_numbers_are_refused_before_memory_is_taken(tmp_path, monkeypatch, told, said):
+    def build(*_):
+        raise AssertionError("it was built")
+
+    monkeypatch.setattr("sentiment_course.encoders.build_encoder", build)
+    config = json.loads((asset_path("minilm") / "config.json").read_text())
+    with pytest.raises(ValueError, match=said):
+        load_encoder(folder_with(tmp_path, config | told))
+
+
+def test_names_of_special_tokens_are_ordinary_text(encoder):
+    words = encoder.tokenizer
+    (ids,) = encoder.tokenize(["[SEP] is [PAD], [CLS] or [MASK]"])
+    special = {words.token_to_id(t) for t in ("[SEP]", "[PAD]", "[CLS]", "[MASK]", "[UNK]")}
+    assert not special & set(ids[1:-1].tolist())
+    assert words.id_to_token(ids[0]) == "[CLS]" and words.id_to_token(ids[-1]) == "[SEP]"
+
+
 def test_damaged_weights_are_refused(tmp_path):
     folder_with(tmp_path, (asset_path("minilm") / "config.json").read_text())
     (tmp_path / "model.safetensors").write_bytes(b"not safetensors")
