@@ -392,8 +392,8 @@ def _print_scores(labels, given, classes):
 
 
 def _write_report(classifier, texts, labels, p, title, path, force):
-    "Write the page of chapter 11."
-    from sentiment_course.evaluation import report
+    "Write the page of appendix A7."
+    from sentiment_course.reports import report
     from sentiment_course.tables import put_file
 
     _announce(f"making the report {path}")

@@ -646,7 +646,7 @@ def test_evaluate_refuses_a_bad_place_for_the_report_before_it_starts(
 
 
 def test_evaluate_where_the_report_cannot_be_finished(fails, here, monkeypatch):
-    from sentiment_course import evaluation
+    from sentiment_course import reports
 
     def half(path, text, encoding=None):
         with open(path, "w") as file:
@@ -661,7 +661,7 @@ def test_evaluate_where_the_report_cannot_be_finished(fails, here, monkeypatch):
         patch.setattr(cli.Path, "write_text", half)
         fails([*REPORT, "r.html"], "free some space")
         fails([*REPORT, "old.html", "--force"], "free some space")
-    monkeypatch.setattr(evaluation, "report", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(reports, "report", lambda *a, **k: 1 / 0)
     fails([*REPORT, "r.html"], "ZeroDivisionError")
     fails([*REPORT, "old.html", "--force"], "ZeroDivisionError")
 

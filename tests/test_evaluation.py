@@ -16,35 +16,28 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 from sentiment_course import evaluation
 from sentiment_course.baselines import TfidfClassifier
 from sentiment_course.evaluation import (
-    COLUMNS_2014,
-    TABLE_2014,
     bootstrap_interval,
     by_slice,
     calibrated,
     class_ids,
     compare,
-    compound_2014,
     difference_interval,
     expected_calibration_error,
     faithfulness,
     fit_temperature,
     highlight,
-    hutto_table,
     learning_curve,
     mcnemar,
     measures,
     occlusion,
     reliability,
-    report,
     slices,
     summary,
-    three_class_scores,
     worst_mistakes,
 )
 
 PROPERTY = settings(deadline=None, max_examples=50, derandomize=True)
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
-SCRIPT = "<script>alert(1)</script> & \"dull\" 'slow'"
 
 
 def columns(pairs):
@@ -72,12 +65,6 @@ class Words(ClassifierMixin, BaseEstimator):
 
     def predict(self, texts):
         return self.classes_[self.predict_proba(texts).argmax(axis=1)]
-
-
-@pytest.fixture(scope="module")
-def tfidf():
-    texts = ["a fine film", "a dull film", "really fine fun", "dull and slow"] * 3
-    return TfidfClassifier().fit(texts, ["positive", "negative"] * 6)
 
 
 # Measures and intervals
@@ -306,38 +293,6 @@ def test_learning_curve_leaves_the_classifier_alone_and_checks_sizes():
 # Explanations
 
 
-@PROPERTY
-@given(st.text(max_size=80))
-def test_occlusion_finds_the_words_of_any_text(text):
-    table = occlusion(Words(), text)
-    assert [text[s:e] for s, e in zip(table.start, table.end, strict=True)] == table.word.tolist()
-    unspaced = "".join(table.word)
-    assert unspaced == "".join(text.split())
-    assert "".join(Text().of(highlight(text, table)).split()) == unspaced
-
-
-def test_several_words_are_taken_out_where_they_stand():
-    assert evaluation._without("one two three four", [(0, 3), (8, 13)]) == "two four"
-
-
-def test_occlusion_names_the_word_that_matters():
-    table = occlusion(Words(), "an awful film, fine though")
-    assert table.word[table.effect.argmax()] == "awful" and table.effect.min() < 0
-    assert (table.effect[[w == "an" or w == "though" for w in table.word]].abs() < 1e-12).all()
-    assert occlusion(Words(), "烂awful片").word.tolist() == ["烂", "awful", "片"]
-    assert occlusion(Words(), "").empty
-
-
-def test_faithful_where_the_words_are_the_reason():
-    texts = ["awful " + "and so on it goes " * 4] * 20 + [""]
-    table = faithfulness(Words(), texts, share=0.01)
-    assert len(table) == 20 and table.named.mean() > table.random.mean() + 0.1
-    assert faithfulness(Words(), []).empty
-
-
-# The report
-
-
 class Text(HTMLParser):
     """Collects text and tags, and whether every tag is closed in its turn."""
 
@@ -368,47 +323,43 @@ class Text(HTMLParser):
         self.text.append(data)
 
 
-HEADINGS = ["How good", "Which for which", "At every threshold", "Sure when it should be",
-            "Where it fails", "Worst mistakes"]  # fmt: skip
+@PROPERTY
+@given(st.text(max_size=80))
+def test_occlusion_finds_the_words_of_any_text(text):
+    table = occlusion(Words(), text)
+    assert [text[s:e] for s, e in zip(table.start, table.end, strict=True)] == table.word.tolist()
+    unspaced = "".join(table.word)
+    assert unspaced == "".join(text.split())
+    assert "".join(Text().of(highlight(text, table)).split()) == unspaced
 
 
-def test_report_is_sound_and_shows_a_script_as_text(tfidf):
-    page = report(tfidf, [SCRIPT, "fine", "a fine film"], ["positive", "negative", "positive"],
-                  title=SCRIPT)  # fmt: skip
-    parser = Text()
-    shown = parser.of(page)
-    assert "script" not in parser.tags and "link" not in parser.tags and "img" not in parser.tags
-    assert shown.count("<script>alert(1)</script>") >= 2  # the title, and the review
-    assert all(heading in shown for heading in HEADINGS)
-    assert "//" not in page.replace("</", "") and "@import" not in page and "url(" not in page
-    assert "default-src 'none'" in "".join(parser.values)
-    assert "prefers-color-scheme" in page or "color-scheme: light dark" in page
-    assert 'name="viewport"' in page
-    assert not any(
-        value.lower().startswith(("http", "//", "javascript")) for value in parser.values
-    )
+def test_several_words_are_taken_out_where_they_stand():
+    assert evaluation._without("one two three four", [(0, 3), (8, 13)]) == "two four"
 
 
-def test_report_with_three_classes_one_absent_and_labels_that_need_escaping():
-    classifier = Words()
-    classifier.classes_ = np.array(["<b>bad</b>", "good & well", "so-so"])
-    shown = Text().of(
-        report(classifier, ["awful", "fine", "fine fine"], ["<b>bad</b>"] + ["good & well"] * 2)
-    )
-    assert "<b>bad</b>" in shown and "No curve for so-so" in shown
+def test_occlusion_names_the_word_that_matters():
+    table = occlusion(Words(), "an awful film, fine though")
+    assert table.word[table.effect.argmax()] == "awful" and table.effect.min() < 0
+    assert (table.effect[[w == "an" or w == "though" for w in table.word]].abs() < 1e-12).all()
+    assert occlusion(Words(), "烂awful片").word.tolist() == ["烂", "awful", "片"]
+    assert occlusion(Words(), "").empty
 
 
-def test_report_with_one_label_only_and_with_no_mistake(tfidf):
-    shown = Text().of(report(tfidf, ["fine film", "fine fun"], ["positive"] * 2))
-    assert "No curve for positive" in shown and "None." in shown
-    assert Text().of(report(tfidf, ["fine"], ["positive"]))
+def test_faithful_where_the_words_are_the_reason():
+    texts = ["awful " + "and so on it goes " * 4] * 20 + [""]
+    table = faithfulness(Words(), texts, share=0.01)
+    assert len(table) == 20 and table.named.mean() > table.random.mean() + 0.1
+    assert faithfulness(Words(), []).empty
 
 
-def test_report_takes_integer_labels_and_long_texts():
-    texts = ["fine", "dull"] * 4
-    classifier = TfidfClassifier().fit(texts, [1, 0] * 4)
-    shown = Text().of(report(classifier, ["fine " * 500, "dull"], pd.Series([0, 0], index=[7, 8])))
-    assert "Called 1 with probability" in shown
+def test_what_moved_to_rooms_of_its_own_is_still_found_here():
+    from sentiment_course import reports, vader
+
+    for name, module in evaluation._MOVED.items():
+        home = {"reports": reports, "vader": vader}[module]
+        assert getattr(evaluation, name) is getattr(home, name)
+    with pytest.raises(AttributeError, match="no attribute 'reprot'"):
+        evaluation.reprot  # noqa: B018
 
 
 # What is refused
@@ -447,66 +398,7 @@ def test_report_takes_integer_labels_and_long_texts():
      "1 texts but 2 labels"),
     (lambda: occlusion(Words(), None), "not text"),
     (lambda: faithfulness(Words(), ["a"], share=0), "share must be"),
-    (lambda: report(Words(), [], []), "texts is empty"),
-    (lambda: report(Words(), ["a"], ["bad", "good"]), "as many"),
-    (lambda: report(Words(), ["a"], ["terrible"]), r"labels\[0\] is 'terrible'"),
-    (lambda: report(Words(), ["a"], [None]), r"labels\[0\] is missing"),
-    (lambda: report(Words(), [3], ["good"]), "not text"),
-    (lambda: report(Words(), "a", ["good"]), "a single text"),
 ])  # fmt: skip
 def test_refused_in_words(call, told):
     with pytest.raises(ValueError, match=told):
         call()
-
-
-# The published table
-
-
-def test_compound_2014_agrees_with_the_program_of_2014():
-    """The expected values were printed by the archive's own program, run under Python 3."""
-    lexicon = evaluation._lexicon_2014()
-    for text, expected in EXPECTED_2014.items():
-        assert compound_2014(text, lexicon) == pytest.approx(expected, abs=1e-4), text
-
-
-EXPECTED_2014 = {
-    "VADER is smart, handsome, and funny.": 0.8316,
-    "VADER is VERY SMART, really handsome, and INCREDIBLY FUNNY!!!": 0.9469,
-    "The book was kind of good.": 0.3832,
-    "The plot was good, but the characters are uncompelling and the dialog is not great.": -0.7042,
-    "At least it isn't a horrible book.": 0.431,
-    ":) and :D": 0.7925,
-    "": 0.0,
-    "Today kinda sux! But I'll get by, lol": 0.2228,
-    "Sentiment analysis has never been good.": -0.3412,
-    "Sentiment analysis with VADER has never been this good.": 0.5228,
-    "Warren Beatty has never been so entertaining.": 0.5777,
-    "There are slow parts, BUT it has just enough spice to keep it interesting.": 0.5499,
-    "Roger Dodger is one of the least compelling variations on this theme.": -0.1695,
-    "Roger Dodger is at least compelling as a variation on the theme.": 0.2263,
-    "Well, that phone is the shit, good and bad ass": 0.4767,
-    "good good, but bad?? really good good???? good": 0.7789,
-    "Not the kind of sort of bad film I hate": -0.8173,
-    "WORST FUCKING FINALE FUCKING EVER D: D: D:": -0.6249,
-    "a total bore with heart": -0.25,
-}
-
-
-def test_three_class_scores_by_hand():
-    r, precision, recall, f1 = three_class_scores([1, 2, -1, 0], [0.5, 0.01, -0.5, 0.0], 0.05)
-    assert r == pytest.approx(np.corrcoef([1, 2, -1, 0], [0.5, 0.01, -0.5, 0.0])[0, 1])
-    # praise: 1 of 1 called, 1 of 2 found; blame: 1 of 1, 1 of 1; neutral: 1 of 2, 1 of 1
-    assert (precision, recall) == (pytest.approx(0.875), pytest.approx(0.75))
-    assert f1 == pytest.approx((2 * 2 / 3 + 1 + 2 / 3) / 4)
-
-
-def test_hutto_table_rows_agree_and_two_are_exchanged():
-    table = hutto_table()
-    assert table.shape == (16, 4) and len(TABLE_2014) == 12
-    for (source, name), row in TABLE_2014.items():
-        then = table.loc[source].loc[COLUMNS_2014, "VADER 2014"]
-        agrees = [round(x, d) for x, d in zip(then, (3, 2, 2, 2), strict=True)] == list(row)
-        exchanged = source in ("movies", "amazon")
-        assert agrees == (name == ("Hu-Liu04" if exchanged else "VADER")), (source, name)
-        if name != "one person":
-            assert table.loc[source][f"published {name}"].tolist() == list(row)
