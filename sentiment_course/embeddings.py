@@ -6,7 +6,7 @@
 __all__ = ['WORD', 'JOINT', 'RARE', 'LENGTH', 'check_masked_mean', 'check_table_gradient', 'check_odd_one_out',
            'check_contributions', 'split_units', 'join_units', 'tokenize', 'build_vocabulary', 'bag_matrix',
            'row_shares', 'gradients', 'LazyAdam', 'hide_tokens', 'train', 'ppmi', 'cooccurrences', 'starting_table',
-           'EmbeddingSettings', 'cosines', 'EmbeddingPredictor', 'EmbeddingClassifier']
+           'cosines', 'EmbeddingClassifier']
 
 # %% ../nbs/08-embeddings.ipynb #a3ffb5a8
 import numbers
@@ -34,7 +34,7 @@ from .reviews import check_texts, check_training, encode_labels
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 JOINT = {"word": " ", "char": ""}  # what stands between the units of an n-gram
 
-
+# %% ../nbs/08-embeddings.ipynb #72714ee7
 def _check_settings(**settings):
     "Raise a ValueError that names the first of the settings that cannot be used."
     for name, value in settings.items():
@@ -54,14 +54,19 @@ def _check_settings(**settings):
 # %% ../nbs/08-embeddings.ipynb #678e4c92
 def split_units(
     text: str,
-    analyzer: str = "word",  # "word", or "char": every character that is not white space
+    analyzer: str = "word",  # "word", or "char": every character but blanks
 ) -> list:  # of str, case-folded
-    "The smallest tokens of a text, in order. Raises ValueError for another analyzer, or no text."
+    """The smallest tokens of a text, in order.
+
+    Raises ValueError for another analyzer, or no text.
+    """
     _check_settings(analyzer=analyzer)
     if not isinstance(text, str):
         raise ValueError(f"text must be a str, not {text!r}")
     text = text.casefold().replace("’", "'")
-    return WORD.findall(text) if analyzer == "word" else [c for c in text if not c.isspace()]
+    if analyzer == "word":
+        return WORD.findall(text)
+    return [c for c in text if not c.isspace()]
 
 # %% ../nbs/08-embeddings.ipynb #b1c6d6b4
 def join_units(
@@ -69,18 +74,28 @@ def join_units(
     analyzer: str = "word",  # how they were split
     ngrams: int = 2,  # longest run of units that is a token
 ) -> list:  # of str: first all single units, then all pairs, ...
-    "The tokens of a text that was cut into units. Raises ValueError for ngrams below 1."
+    """The tokens of a text that was cut into units.
+
+    Raises ValueError for ngrams below 1.
+    """
     _check_settings(analyzer=analyzer, ngrams=ngrams)
-    runs = (units[i : i + n] for n in range(1, ngrams + 1) for i in range(len(units) - n + 1))
+    runs = (
+        units[i : i + n]
+        for n in range(1, ngrams + 1)
+        for i in range(len(units) - n + 1)
+    )
     return [JOINT[analyzer].join(run) for run in runs]
 
-
+# %% ../nbs/08-embeddings.ipynb #7c03ddd8
 def tokenize(
     text: str,
-    analyzer: str = "word",  # "word", or "char": every character that is not white space
+    analyzer: str = "word",  # "word", or "char": every character but blanks
     ngrams: int = 2,  # longest run of units that is a token
 ) -> list:  # of str
-    "The tokens of a text: its units and n-grams. Raises ValueError as the two above do."
+    """The tokens of a text: its units and n-grams.
+
+    Raises ValueError as the two above do.
+    """
     return join_units(split_units(text, analyzer), analyzer, ngrams)
 
 # %% ../nbs/08-embeddings.ipynb #5a6bb217
@@ -111,9 +126,11 @@ def bag_matrix(
 def _check_counts(counts, name):
     "Raise a ValueError unless the stored numbers are finite and none is negative."
     if not np.isfinite(counts.data).all() or np.any(counts.data < 0):
-        raise ValueError(f"{name} must hold counts of 0 or more, it holds NaN or less than 0")
+        raise ValueError(
+            f"{name} must hold counts of 0 or more, not NaN or less than 0"
+        )
 
-
+# %% ../nbs/08-embeddings.ipynb #14beb873
 def row_shares(
     bags: csr_matrix,  # (texts, tokens), none negative
 ) -> csr_matrix:  # (texts, tokens): each row sums to 1, or is zero where `bags` is
@@ -125,14 +142,19 @@ def row_shares(
 
 # %% ../nbs/08-embeddings.ipynb #b95b773b
 def gradients(
-    parameters: dict,  # "V" (tokens, dimension), "W" (dimension, classes), "b" (classes,)
+    parameters: dict,  # "V" (tokens, dimension), "W" (dimension, classes), "b"
     A: csr_matrix,  # (batch, tokens), of `row_shares`
     labels: np.ndarray,  # (batch,) class ids
-) -> tuple:  # (loss, dict of gradients, where that of V is a pair: rows, (rows, dimension))
-    "Mean cross-entropy of a batch, and its gradients. Raises ValueError for what does not fit."
+) -> tuple:  # (loss, gradients by name)
+    """Mean cross-entropy of a batch, and its gradients.
+
+    That of V is a pair: the rows that occur, and their gradients (rows, dimension).
+    Raises ValueError for what does not fit.
+    """
     V, W, b = parameters["V"], parameters["W"], parameters["b"]
     if (A.shape[1], V.shape[1], W.shape[1:]) != (len(V), len(W), b.shape):
-        shapes = ", ".join(f"{n} {x.shape}" for n, x in [("A", A), ("V", V), ("W", W), ("b", b)])
+        named = {"A": A, "V": V, "W": W, "b": b}
+        shapes = ", ".join(f"{name} {x.shape}" for name, x in named.items())
         raise ValueError(f"these shapes do not fit together: {shapes}")
     rows, local = np.unique(A.indices, return_inverse=True)
     A = csr_matrix((A.data, local, A.indptr), (A.shape[0], len(rows)))
@@ -144,23 +166,28 @@ def gradients(
 
 # %% ../nbs/08-embeddings.ipynb #c625d4e7
 class LazyAdam(Adam):
-    """Adam that also takes a gradient as a pair: rows, in increasing order, and their gradients.
+    """Adam that also takes a gradient as a pair: increasing rows, their gradients.
 
-    Of such a table only those rows change, in place: a copy at every step would cost more than the
-    step. The count of steps is shared by all rows, as in TensorFlow's and PyTorch's lazy forms.
-    Raises ValueError for rows that do not increase, and as `Adam` does.
+    Of such a table only those rows change, in place: a copy at every step would cost
+    more than the step. The count of steps is shared by all rows, as in TensorFlow's and
+    PyTorch's lazy forms. Raises ValueError for rows that do not increase, and as `Adam`
+    does.
     """
 
-    def update(self, parameters, gradients):
+    def update(self, parameters: dict, gradients: dict) -> dict:
         pairs = {name: g for name, g in gradients.items() if isinstance(g, tuple)}
         borrowed, whole = dict(parameters), {}
         for name, (rows, _) in pairs.items():
             if np.any(np.diff(rows) <= 0):
-                raise ValueError(f"rows of gradients[{name!r}] must increase, each standing once")
-            whole[name] = self.slots.get(name) or tuple(np.zeros((2, *parameters[name].shape)))
+                told = f"rows of gradients[{name!r}]"
+                raise ValueError(f"{told} must increase, each standing once")
+            if name not in self.slots:
+                self.slots[name] = tuple(np.zeros((2, *parameters[name].shape)))
+            whole[name] = self.slots[name]
             self.slots[name] = tuple(slot[rows] for slot in whole[name])
             borrowed[name] = parameters[name][rows]
-        new = super().update(borrowed, {n: g[1] if n in pairs else g for n, g in gradients.items()})
+        slopes = {n: g[1] if n in pairs else g for n, g in gradients.items()}
+        new = super().update(borrowed, slopes)
         for name, (rows, _) in pairs.items():
             for slot, part in zip(whole[name], self.slots[name], strict=True):
                 slot[rows] = part
@@ -174,7 +201,10 @@ def hide_tokens(
     token_dropout: float,  # share of the counts to leave out, in [0, 1)
     rng: np.random.Generator,
 ) -> csr_matrix:  # (texts, tokens)
-    "Leave out a random share of the counts. Raises ValueError for a share out of range."
+    """Leave out a random share of the counts.
+
+    Raises ValueError for a share out of range.
+    """
     _check_settings(token_dropout=token_dropout)
     kept = bags.copy()
     kept.data *= rng.random(bags.nnz) >= token_dropout
@@ -183,7 +213,7 @@ def hide_tokens(
 
 # %% ../nbs/08-embeddings.ipynb #24a8155c
 def train(
-    parameters: dict,  # "V" (tokens, dimension), "W" (dimension, classes), "b" (classes,)
+    parameters: dict,  # "V" (tokens, dimension), "W" (dimension, classes), "b"
     bags: csr_matrix,  # (texts, tokens) counts, of `bag_matrix`
     labels: np.ndarray,  # (texts,) class ids
     rng: np.random.Generator,
@@ -193,12 +223,13 @@ def train(
     token_dropout: float = 0.5,  # share of the tokens hidden at each step, in [0, 1)
     verbose: bool = False,  # show progress after two seconds
 ) -> dict:  # the trained parameters; those given are left as they were
-    "Fit table, weights and biases by mini-batches and `LazyAdam`. Raises ValueError as `fit` does."
+    "Fit all by mini-batches and `LazyAdam`. Raises ValueError as `fit` does."
     _check_settings(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     steps = epochs * -(-bags.shape[0] // batch_size)
     optimizer = LazyAdam(lambda step: learning_rate * (1 - step / steps))
     parameters = {name: value.copy() for name, value in parameters.items()}
-    for _ in tqdm(range(epochs), "embeddings", unit="epoch", disable=not verbose, delay=2):
+    shown = {"desc": "embeddings", "unit": "epoch", "disable": not verbose, "delay": 2}
+    for _ in tqdm(range(epochs), **shown):
         for batch in minibatches(bags.shape[0], batch_size, rng):
             A = row_shares(hide_tokens(bags[batch], token_dropout, rng))
             _, slopes = gradients(parameters, A, labels[batch])
@@ -207,7 +238,7 @@ def train(
 
 # %% ../nbs/08-embeddings.ipynb #a3baea44
 def ppmi(
-    counts: csr_matrix,  # (tokens, contexts): how often each token stands near each context
+    counts: csr_matrix,  # (tokens, contexts): how often one stands near the other
 ) -> csr_matrix:  # (tokens, contexts), none negative
     """Positive pointwise mutual information, in nats. Levy, Goldberg and Dagan (2015).
 
@@ -218,7 +249,8 @@ def ppmi(
     n_t, n_c = (np.asarray(counts.sum(axis=axis)).ravel() for axis in (1, 0))
     q = n_c**0.75 / max(np.sum(n_c**0.75), 1)
     information = np.log(pairs.data / (n_t[pairs.row] * q[pairs.col]))
-    result = csr_matrix((np.maximum(information, 0), (pairs.row, pairs.col)), counts.shape)
+    positive = np.maximum(information, 0)
+    result = csr_matrix((positive, (pairs.row, pairs.col)), counts.shape)
     result.eliminate_zeros()
     return result
 
@@ -229,7 +261,9 @@ def cooccurrences(
     analyzer: str = "word",
     ngrams: int = 2,
     window: int = 2,  # how many places before and after a token count as near
-) -> csr_matrix:  # (tokens, tokens): how often the second, a single unit, stands near the first
+) -> (
+    csr_matrix
+):  # (tokens, tokens): how often the second, a unit, stands near the first
     "Count which units stand near each token, outside it and in the same text."
     gap = [None] * (window + ngrams)  # so that texts do not touch
     flat = gap + [unit for units in unit_lists for unit in (*units, *gap)]
@@ -255,10 +289,11 @@ def starting_table(
     counts: csr_matrix,  # (tokens, tokens), of `cooccurrences`
     dimension: int,
     seed: int = 0,
-) -> np.ndarray:  # (tokens, dimension); each row of length `LENGTH`, or zero for a rare token
+) -> np.ndarray:  # (tokens, dimension); each row of length `LENGTH`, or zero
     """Vectors that point the same way for tokens that stand among the same units.
 
-    Raises ValueError for a dimension below 1 or a negative count.
+    A token that is rare, or has no unit near it beyond chance, gets zero. Raises
+    ValueError for a dimension below 1 or a negative count.
     """
     _check_settings(dimension=dimension)
     pairs = counts.tocoo()
@@ -269,18 +304,47 @@ def starting_table(
         rows, i = np.unique(pairs.row[kept], return_inverse=True)
         columns, j = np.unique(pairs.col[kept], return_inverse=True)
         common = csr_matrix((pairs.data[kept], (i, j)), (len(rows), len(columns)))
-        U, S, _ = randomized_svd(ppmi(common), min(dimension, *common.shape), random_state=seed)
+        size = min(dimension, *common.shape)
+        U, S, _ = randomized_svd(ppmi(common), size, random_state=seed)
+        S[S / max(1, S[0]) < 1e-8] = 0  # rounding, whose directions mean nothing
         table[rows, : len(S)] = U * np.sqrt(S)
     lengths = np.linalg.norm(table, axis=1, keepdims=True)
     return np.where(lengths > 1e-9, LENGTH * table / np.maximum(lengths, 1e-9), 0)
 
-# %% ../nbs/08-embeddings.ipynb #4ad0602e
-class EmbeddingSettings(ClassifierMixin, BaseEstimator):
-    "The parameters of `EmbeddingClassifier`."
+# %% ../nbs/08-embeddings.ipynb #cb8089b9
+def cosines(
+    V: np.ndarray,  # (tokens, dimension)
+    v: np.ndarray,  # (dimension,)
+) -> np.ndarray:  # (tokens,), in [-1, 1]; 0 where a vector is zero
+    """The cosine between each row of V and v.
+
+    Raises ValueError where their lengths differ.
+    """
+    V, v = as_floats(V, "V", 2), as_floats(v, "v", 1)
+    if V.shape[1] != len(v):
+        raise ValueError(f"v has {len(v)} numbers, the rows of V have {V.shape[1]}")
+    lengths = np.linalg.norm(V, axis=1) * np.linalg.norm(v)
+    return np.divide(V @ v, lengths, out=np.zeros(len(V)), where=lengths > 0)
+
+# %% ../nbs/08-embeddings.ipynb #2b212151
+def _apart(other, token, analyzer):
+    "Whether `other` shares no unit with `token` and holds letters and digits only."
+    only_letters = all(c.isalnum() or c in " '" for c in other)
+    shared = set(split_units(other, analyzer)) & set(split_units(token, analyzer))
+    return only_letters and not shared
+
+# %% ../nbs/08-embeddings.ipynb #985b8842
+class EmbeddingClassifier(ClassifierMixin, BaseEstimator):
+    """A table, mean pooling, a linear layer: the article's 3.3, mended.
+
+    After `fit`: `classes_`, `vocabulary_` (token -> id), `counts_` (texts that hold
+    each token), `parameters_` ("V", "W", "b"). Raises ValueError for what it cannot
+    train on. Source: Joulin et al. (2017), arXiv 1607.01759.
+    """
 
     def __init__(
         self,
-        analyzer="word",  # "word", or "char" for Chinese: every character that is not white space
+        analyzer="word",  # "word", or "char" for Chinese: every character but blanks
         ngrams=2,  # longest run of units that gets a vector of its own
         min_count=1,  # tokens that stand in fewer texts get no vector
         dimension=32,  # length of a vector
@@ -296,56 +360,37 @@ class EmbeddingSettings(ClassifierMixin, BaseEstimator):
         self.learning_rate, self.token_dropout = learning_rate, token_dropout
         self.seed, self.verbose = seed, verbose
 
-    def _check(self):
+    def fit(self, texts, labels) -> "EmbeddingClassifier":
+        "Learn from any sequence of str and one label for each."
+        texts, labels = check_training(texts, labels)
         checked = set(self.get_params()) - {"seed", "verbose"}
         _check_settings(**{name: getattr(self, name) for name in sorted(checked)})
+        ids, self.classes_ = encode_labels(labels)
+        units = [split_units(text, self.analyzer) for text in texts]
+        tokens = [join_units(u, self.analyzer, self.ngrams) for u in units]
+        self.vocabulary_ = build_vocabulary(tokens, self.min_count)
+        bags = bag_matrix(tokens, self.vocabulary_)
+        self.counts_ = np.bincount(bags.indices, minlength=bags.shape[1])
+        near = cooccurrences(units, self.vocabulary_, self.analyzer, self.ngrams)
+        V = starting_table(near, self.dimension, self.seed)
+        rng, classes = np.random.default_rng(self.seed), len(self.classes_)
+        W = rng.normal(0, self.dimension**-0.5, (self.dimension, classes))
+        start = {"V": V, "W": W, "b": np.zeros(classes)}
+        settings = self.epochs, self.batch_size, self.learning_rate, self.token_dropout
+        self.parameters_ = train(start, bags, ids, rng, *settings, self.verbose)
+        return self
 
-# %% ../nbs/08-embeddings.ipynb #cb8089b9
-def cosines(
-    V: np.ndarray,  # (tokens, dimension)
-    v: np.ndarray,  # (dimension,)
-) -> np.ndarray:  # (tokens,), in [-1, 1]; 0 where a vector is zero
-    "The cosine between each row of V and v. Raises ValueError where their lengths differ."
-    V, v = as_floats(V, "V", 2), as_floats(v, "v", 1)
-    if V.shape[1] != len(v):
-        raise ValueError(f"v has {len(v)} numbers, the rows of V have {V.shape[1]}")
-    lengths = np.linalg.norm(V, axis=1) * np.linalg.norm(v)
-    return np.divide(V @ v, lengths, out=np.zeros(len(V)), where=lengths > 0)
-
-# %% ../nbs/08-embeddings.ipynb #9aa678ed
-def _apart(other, token, analyzer):
-    "Whether `other` shares no unit with `token` and holds letters and digits only."
-    only_letters = all(c.isalnum() or c in " '" for c in other)
-    shared = set(split_units(other, analyzer)) & set(split_units(token, analyzer))
-    return only_letters and not shared
-
-
-def _neighbours(model, token, count, min_texts):
-    "What `EmbeddingClassifier.neighbours` answers."
-    _check_settings(count=count, min_texts=min_texts)
-    key = JOINT[model.analyzer].join(split_units(token, model.analyzer))
-    if key not in model.vocabulary_:
-        raise ValueError(f"token {token!r} is not in the vocabulary")
-    common = (t for t, i in model.vocabulary_.items() if model.counts_[i] >= min_texts)
-    known = [t for t in common if _apart(t, key, model.analyzer)]
-    if not known:
-        return []
-    V = model.parameters_["V"]
-    near = cosines(V[[model.vocabulary_[t] for t in known]], V[model.vocabulary_[key]])
-    return [(known[i], float(near[i])) for i in np.argsort(-near, kind="stable")[:count]]
-
-# %% ../nbs/08-embeddings.ipynb #4a5f326c
-class EmbeddingPredictor(EmbeddingSettings):
-    "What a trained `EmbeddingClassifier` answers."
-
-    def predict_proba(self, texts):
+    def predict_proba(self, texts) -> np.ndarray:
         "The probability of each class, (texts, classes), in the order of `classes_`."
         check_is_fitted(self)
-        tokens = [tokenize(text, self.analyzer, self.ngrams) for text in check_texts(texts)]
-        A, p = row_shares(bag_matrix(tokens, self.vocabulary_)), self.parameters_
-        return softmax(A @ p["V"] @ p["W"] + p["b"]) if tokens else np.empty((0, len(p["b"])))
+        texts, p = check_texts(texts), self.parameters_
+        if not texts:
+            return np.empty((0, len(p["b"])))
+        tokens = [tokenize(text, self.analyzer, self.ngrams) for text in texts]
+        A = row_shares(bag_matrix(tokens, self.vocabulary_))
+        return softmax(A @ p["V"] @ p["W"] + p["b"])
 
-    def predict(self, texts):
+    def predict(self, texts) -> np.ndarray:
         "The most probable class of each text."
         best = self.predict_proba(texts).argmax(axis=1)
         return self.classes_[best]
@@ -358,33 +403,21 @@ class EmbeddingPredictor(EmbeddingSettings):
     ) -> list:  # of (token, cosine), the most alike first
         "The tokens most like `token`. Raises ValueError where the vocabulary lacks it."
         check_is_fitted(self)
-        return _neighbours(self, token, count, min_texts)
-
-# %% ../nbs/08-embeddings.ipynb #985b8842
-class EmbeddingClassifier(EmbeddingPredictor):
-    """A table, mean pooling, a linear layer (article, section 3.3, mended; Joulin et al. 2017).
-
-    After `fit`: `classes_`, `vocabulary_` (token -> id), `counts_` (texts that hold each token),
-    `parameters_` ("V", "W", "b"). Raises ValueError for what it cannot train on.
-    """
-
-    def fit(self, texts, labels):
-        "Learn from any sequence of str and one label for each."
-        texts, labels = check_training(texts, labels)
-        self._check()
-        ids, self.classes_ = encode_labels(labels)
-        units = [split_units(text, self.analyzer) for text in texts]
-        tokens = [join_units(u, self.analyzer, self.ngrams) for u in units]
-        self.vocabulary_ = build_vocabulary(tokens, self.min_count)
-        bags, rng = bag_matrix(tokens, self.vocabulary_), np.random.default_rng(self.seed)
-        self.counts_ = np.bincount(bags.indices, minlength=bags.shape[1])
-        near = cooccurrences(units, self.vocabulary_, self.analyzer, self.ngrams)
-        V = starting_table(near, self.dimension, self.seed)
-        W = rng.normal(0, self.dimension**-0.5, (self.dimension, len(self.classes_)))
-        start = {"V": V, "W": W, "b": np.zeros(len(self.classes_))}
-        settings = self.epochs, self.batch_size, self.learning_rate, self.token_dropout
-        self.parameters_ = train(start, bags, ids, rng, *settings, self.verbose)
-        return self
+        _check_settings(count=count, min_texts=min_texts)
+        key = JOINT[self.analyzer].join(split_units(token, self.analyzer))
+        if key not in self.vocabulary_:
+            raise ValueError(f"token {token!r} is not in the vocabulary")
+        V, v = self.parameters_["V"], self.parameters_["V"][self.vocabulary_[key]]
+        common = (
+            t for t, i in self.vocabulary_.items() if self.counts_[i] >= min_texts
+        )
+        known = [t for t in common if _apart(t, key, self.analyzer)]
+        if not known:
+            return []
+        near = cosines(V[[self.vocabulary_[t] for t in known]], v)
+        # Rounded: tokens equally near stay in the order of the vocabulary everywhere.
+        order = np.argsort(-near.round(6), kind="stable")[:count]
+        return [(known[i], float(near[i])) for i in order]
 
 # %% ../nbs/08-embeddings.ipynb #b6680555
 _rng = np.random.default_rng(8)
@@ -392,7 +425,8 @@ _TABLE = _rng.normal(size=(6, 3))
 
 check_masked_mean = Exercise(
     expected=lambda V, ids, mask: (
-        (mask[:, :, None] * V[ids]).sum(axis=1) / np.maximum(mask.sum(axis=1, keepdims=True), 1)
+        (mask[:, :, None] * V[ids]).sum(axis=1)
+        / np.maximum(mask.sum(axis=1, keepdims=True), 1)
     ),
     cases=[
         (_TABLE, np.array([[1, 2]]), np.array([[1, 1]])),
@@ -421,8 +455,8 @@ check_odd_one_out = Exercise(
     expected=_odd_one_out,
     cases=[
         (np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]),),
-        (np.array([[0.0, 9.0], [1.0, 0.0], [1.0, 0.2], [2.0, 0.1]]),),  # the odd one is long
-        (np.array([[0.1, 0.0], [8.0, 1.0], [8.0, -1.0], [-0.1, 0.1]]),),  # and here it is short
+        (np.array([[0.0, 9.0], [1.0, 0.0], [1.0, 0.2], [2.0, 0.1]]),),  # it is long
+        (np.array([[0.1, 0.0], [8.0, 1.0], [8.0, -1.0], [-0.1, 0.1]]),),  # short
         (_TABLE,),
     ],
 )
