@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -21,6 +20,9 @@ from typing import Annotated
 import typer
 
 from . import __version__
+
+# %% ../nbs/a9-cli.ipynb #a9stop01
+from .assets import raise_if_stopped, stoppable
 
 # %% ../nbs/a9-cli.ipynb #294d48f8
 app = typer.Typer(
@@ -47,14 +49,14 @@ def main(
     arguments=None,  # list of str; without it, what was typed
 ):
     "Run the command line, then exit with 0, 1 or 2."
-    before = _terminate_like_ctrl_c()
     try:
-        code = app(arguments, prog_name="sentiment-course", standalone_mode=False)
-        sys.exit(_STOPPED if code == 130 else code)  # Typer's code for Ctrl-C
-    except SystemExit as stop:
-        if isinstance(stop.code, str):
-            print(f"error: {stop.code}", file=sys.stderr)
-            sys.exit(1)
+        _print_what_can_be_printed()
+        with stoppable():
+            code = app(arguments, prog_name="sentiment-course", standalone_mode=False)
+        if code == 130:  # Typer's code for Ctrl-C
+            raise KeyboardInterrupt
+        sys.exit(code)
+    except SystemExit:
         raise
     except BaseException as error:
         if os.environ.get("SENTIMENT_COURSE_TRACEBACK"):
@@ -62,18 +64,16 @@ def main(
         code, text = _explain(error)
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
         sys.exit(code)
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
 
 # %% ../nbs/a9-cli.ipynb #c90c6e39
-def _terminate_like_ctrl_c():
-    "Have `kill` stop a command as Ctrl-C does, tidying up; what it did before, or None."
-    with contextlib.suppress(ValueError):  # not in the main thread
-        return signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _print_what_can_be_printed():
+    "A terminal that cannot show a character shows its code, rather than stop the work."
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # closed, or a notebook's
+            stream.reconfigure(errors="backslashreplace")
 
 
-_STOPPED = "stopped; what was there before is as it was: type the same command again to go on"
+_STOPPED = "stopped, and nothing is half done: type the same command again to go on"
 
 # %% ../nbs/a9-cli.ipynb #16ee8baa
 def _explain(error):
@@ -149,6 +149,7 @@ def _partial(folder, *told):
 # %% ../nbs/a9-cli.ipynb #420633e8
 def _put_model(classifier, folder, force):
     "Save `classifier` as `folder`, and forget its unfinished training."
+    raise_if_stopped()
     _check_model_place(folder, force)
     if folder.exists() and not (folder / "classifier.json").is_file():
         shutil.rmtree(folder)  # a damaged one

@@ -18,6 +18,9 @@ from pathlib import Path
 
 import pandas as pd
 
+# %% ../nbs/a3-tables.ipynb #a3swap01
+from .assets import replacing
+
 # %% ../nbs/a3-tables.ipynb #858cde34
 def _decoded(path):
     "The text of the file at `path`, or a ValueError that says why it has none."
@@ -241,14 +244,9 @@ def write_table(table: pd.DataFrame, path: Path, force: bool = False) -> None:
 
 def put_file(path: Path, write: Callable, force: bool = False) -> None:
     "Have `write` write another file, then put that in the place of `path` in one step."
-    path = path.resolve()  # a link stays a link
-    check_free(path, force)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    check_free(path.resolve(), force)
+    with replacing(path) as ready:
+        write(ready)
 
 # %% ../nbs/a3-tables.ipynb #4b6d9ea8
 def _write(table, path, kind):

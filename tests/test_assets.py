@@ -3,6 +3,7 @@
 No test uses the network: pip is pointed at a folder with small packages made here.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -306,6 +307,40 @@ def test_the_real_assets_are_pinned_in_full():
         assert all(len(h) == 64 and set(h) <= set("0123456789abcdef") for h in hashes)
         names = [Path(name).name for name in asset.files]
         assert len(set(names)) == len(names)
+
+
+# Being stopped
+
+
+@pytest.mark.parametrize("number", assets.STOPS)
+def test_a_stop_that_is_swallowed_is_remembered(number):
+    done = []
+    with pytest.raises(KeyboardInterrupt), assets.stoppable():
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            done.append("never")
+        done.append("swallowed")
+    assert done == ["swallowed"]
+    with assets.stoppable():
+        assets.raise_if_stopped()  # that was another block
+
+
+def test_nothing_is_replaced_after_a_stop_that_was_swallowed(tmp_path):
+    with pytest.raises(KeyboardInterrupt), assets.stoppable():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with assets.replacing(tmp_path / "a.csv") as ready:
+            ready.write_text("new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_is_deaf_to_a_signal_stays_deaf(monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `nohup` and `&` do
+    try:
+        with assets.stoppable():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # Putting something in its place

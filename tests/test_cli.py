@@ -901,6 +901,59 @@ def test_a_stop_in_the_middle_loses_nothing(here, command, number):
         assert "Traceback" not in err and after == before
 
 
+SWALLOWED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from test_cli import StandIn, cli, predict_proba
+cli._bert = lambda: StandIn
+def swallow(self, texts):
+    try:
+        os.kill(os.getpid(), int(os.environ["NUMBER"]))
+    except KeyboardInterrupt:
+        pass
+    return predict_proba(self, texts)
+StandIn.predict_proba = swallow
+cli.main(sys.argv[2:])
+"""
+predict_proba = StandIn.predict_proba
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["fit", "predict", "evaluate", "report"])
+def test_a_stop_that_a_library_swallows_replaces_nothing(here, monkeypatch, command, number):
+    a_model(classes=["old", "older"] if command == "fit" else ["negative", "positive"])
+    reviews(copies=2)
+    for name in ("o.csv", "o.html"):
+        (here / name).write_text("mine")
+    arguments = {
+        "fit": ["fit", "--data", "reviews.csv", "--model", "model", "--force"],
+        "predict": ["predict", "reviews.csv", "--model", "model", "--out", "o.csv", "--force"],
+        "evaluate": ["evaluate", "reviews.csv", "--model", "model"],
+        "report": [*REPORT, "o.html", "--force"],
+    }[command]
+    before = contents(here)
+    monkeypatch.setenv("NUMBER", str(int(number)))
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED, os.path.dirname(__file__), *arguments],
+        capture_output=True, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("error: stopped")
+    assert contents(here) == before
+
+
+def test_a_terminal_that_cannot_show_a_label_does_not_stop_the_training(here):
+    reviews(labels=("差", "好"), copies=2)
+    script = SWALLOWED.replace("StandIn.predict_proba = swallow\n", "")
+    done = subprocess.run(
+        [sys.executable, "-c", script, os.path.dirname(__file__),
+         "fit", "--data", "reviews.csv", "--model", "model"],
+        capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252", "NUMBER": "2"},
+    )  # fmt: skip
+    assert done.returncode == 0 and (here / "model").is_dir(), done.stderr
+    assert b"\\u5dee 12" in done.stdout
+
+
 def test_a_reader_who_leaves_early_is_no_error(here):
     a_model()
     write_csv("r.csv", ["text"], [["great " * 50]] * 2000)
