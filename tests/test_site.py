@@ -14,8 +14,13 @@ sys.path.insert(0, str(TOOLS))
 import build_readme  # noqa: E402
 import build_site  # noqa: E402
 import check_site  # noqa: E402
+import npm_packages  # noqa: E402
+import site_figures  # noqa: E402
 import site_formulas  # noqa: E402
+import site_html  # noqa: E402
 import site_pages  # noqa: E402
+import site_styles  # noqa: E402
+import site_symbols  # noqa: E402
 
 SETTINGS = build_site.Settings("https://github.com/me/it", "main", "https://me.github.io/it")
 PAGE = "<html><head><title>T</title>{head}</head><body><h1>T</h1>{body}</body></html>"
@@ -115,31 +120,87 @@ def test_formulas_are_typeset_and_a_bad_one_is_named(tmp_path):
     ))  # fmt: skip
 
 
-def test_another_package_in_the_place_of_katex_is_refused(tmp_path, monkeypatch):
+def test_another_package_in_the_place_of_the_pinned_one_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("SENTIMENT_COURSE_HOME", str(tmp_path))
+    package = npm_packages.KATEX
     monkeypatch.setattr(
-        site_formulas, "npm_pack", lambda name, folder: Path(folder, site_formulas.KATEX).touch()
+        npm_packages, "npm_pack", lambda name, folder: Path(folder, package.file).touch()
     )
     with pytest.raises(check_site.SiteError, match="another file"):
-        site_formulas.katex_package()
+        npm_packages.npm_package(package)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("02-losses.ipynb", "2"), ("12-bert.ipynb", "10"), ("a1-x.ipynb", "A1"), ("index.ipynb", "")],
+    [("02-losses.ipynb", "2"), ("12-bert.ipynb", "12"), ("a1-x.ipynb", "A1"), ("index.ipynb", "")],
 )
 def test_a_chapter_is_numbered_by_its_file(name, number):
     assert site_pages.chapter_number(name) == number
 
 
-def test_a_plot_is_described_by_its_title():
-    plot = [{"data": {"image/png": ""}}]
-    for code in ("ax.set_title('Loss by epoch')", "ax.set(ylabel='nats', title='Loss by epoch')"):
-        described = site_pages.with_alt_text(code, plot)
-        assert described.startswith('#| fig-alt: "Plot: Loss by epoch"\n')
-    assert site_pages.with_alt_text("#| fig-alt: mine\nx", plot) == "#| fig-alt: mine\nx"
-    assert site_pages.with_alt_text("print(1)", [{"text": "1"}]) == "print(1)"
+# ------------------------------------------------------------------ plots
+
+SVG = """<?xml version="1.0"?>
+<svg width="72pt" height="36pt" viewBox="0 0 72 36"><metadata>x</metadata>
+<g id="figure_1"><path id="m1" style="fill: #fdfcf9; stroke: #23272e"/><use xlink:href="#m1"/>
+<text style="font-family: 'DejaVu Sans', serif">x</text></g></svg>"""
+
+
+def plotting(source, kind="image/svg+xml", drawn=SVG):
+    output = {"output_type": "display_data", "data": {kind: drawn}}
+    return {"cell_type": "code", "id": "ab", "source": source, "outputs": [output]}
+
+
+def described(source, **more):
+    cell = plotting(source, **more)
+    site_figures.describe_plots([cell])
+    return cell["source"], cell["outputs"][0]["data"]["text/html"]
+
+
+def test_a_plot_has_the_words_that_its_cell_says_and_else_its_titles():
+    source, drawn = described('#| fig-alt: "It\'s \\"up\\""\n#| fig-cap: Going up\nplot()')
+    assert source == "plot()"
+    assert 'aria-label="It&#x27;s &quot;up&quot;"' in drawn
+    assert "<figcaption>Going up</figcaption>" in drawn
+    assert 'aria-label="Plot: Loss by epoch"' in described('ax.set(title="Loss by epoch")')[1]
+    picture = described('#| fig-alt: "A dot"\nplot()', kind="image/png", drawn="AA")[1]
+    assert '<img src="data:image/png;base64,AA" alt="A dot">' in picture
+
+
+def test_a_plot_is_drawn_in_the_colours_of_the_page_with_ids_of_its_own():
+    cells = [plotting("a()"), plotting("b()")]
+    site_figures.describe_plots(cells)
+    one, two = (cell["outputs"][0]["data"]["text/html"] for cell in cells)
+    assert "fill: var(--plot-paper); stroke: var(--plot-ink)" in one
+    assert 'id="plot0-m1"' in one and 'href="#plot0-m1"' in one and "figure_1" not in one
+    assert 'id="plot1-m1"' in two and "DejaVu" not in two and "metadata" not in two
+
+
+def test_plots_without_words_are_listed():
+    cells = [plotting('#| fig-alt: "A line"\na()'), plotting("b()")]
+    found = list(site_figures.undescribed({"cells": cells}, "x.ipynb"))
+    assert [(p.page, p.what) for p in found] == [("x.ipynb", "cell ab draws, and has no fig-alt")]
+
+
+def test_the_style_of_plots_draws_the_same_at_every_run():
+    code = """if True:
+        import hashlib, io
+        import matplotlib
+        matplotlib.use("agg")
+        from matplotlib import pyplot, style
+        style.use("sentiment_course.course")
+        pyplot.plot([1, 3, 2], "o-", label="x")
+        pyplot.legend()
+        drawn = io.BytesIO()
+        pyplot.savefig(drawn, format="svg", metadata={"Creator": None, "Date": None})
+        print(hashlib.sha256(drawn.getvalue()).hexdigest())
+    """
+    runs = {subprocess.run([sys.executable, "-c", code], stdout=-1).stdout for _ in "12"}
+    assert len(runs) == 1 and len(runs.pop()) == 65
+
+
+# ------------------------------------------------------------------ what pages are made of
 
 
 def test_names_lead_to_the_pages_beside_not_to_the_published_ones():
@@ -157,19 +218,117 @@ def test_names_lead_to_the_pages_beside_not_to_the_published_ones():
 def test_links_out_of_an_output_lead_to_the_repository(tmp_path):
     text = ["[x](../tests/test_x.py) ", "[y](02-losses.ipynb#y) [z](https://a.org)"]
     cell = {"cell_type": "code", "source": "show()", "outputs": [{"data": {"text/markdown": text}}]}
-    site_pages.adapt([cell], tmp_path / "b2-glossary.ipynb", tmp_path, SETTINGS)
+    page, notebook = tmp_path / "b2-glossary.ipynb", {"cells": [cell]}
+    site_pages.adapt([cell], page, tmp_path, SETTINGS, notebook)
     assert cell["outputs"][0]["data"]["text/markdown"] == (
         "[x](https://github.com/me/it/blob/main/tests/test_x.py) "
         "[y](02-losses.ipynb#y) [z](https://a.org)"
     )
 
 
-def test_a_shown_function_keeps_its_name_and_link_alone():
-    doc = '---\n\n[source](https://a.org/x.py#L3){style="float"}\n\n### f\n\n```python\n\ndef f(\n'
-    cell = {"outputs": [{"data": {"text/markdown": [doc]}}]}
-    site_pages.tidy_symbol(cell, name_only=True)
+def documented(name, source='[source](https://a.org/blob/main/m.py#L3){style="float"}\n\n'):
+    """A cell as nbdev's show_doc leaves it."""
+    made_up = f"```python\n\ndef {name}(\n    args:VAR_POSITIONAL\n):\n\n\n```"
+    text = f"---\n\n{source}### {name}\n\n{made_up}\n\n*T*\n"
+    return {
+        "cell_type": "code",
+        "source": f"show_doc({name})",
+        "outputs": [{"data": {"text/markdown": [text]}}],
+    }
+
+
+def test_functions_shown_together_have_one_heading_with_the_names_of_all():
+    code = {"cell_type": "code", "outputs": []}
+    code["source"] = (
+        '#| code-fold: show\n#| code-summary: "Exported source"\ndef f():\n    1\ndef g():\n    2'
+    )
+    cells = site_symbols.name_symbols([documented("g"), code, documented("f")], Path("none"))
+    text = cells[0]["outputs"][0]["data"]["text/markdown"]
+    assert text.endswith("\n\n### f, [g]{#g} {#f .symbol}\n") and text.startswith("[source]")
+    assert len(cells) == 2 and cells[1]["source"].startswith("def f")
+
+
+MODULE = """
+class Model(Base):
+    "A model."
+    size: int = 3  # of it
+
+    def __init__(
+        self,
+        *texts,  # to read
+    ):
+        pass
+
+
+def read(path, *, strict=False):
+    return path
+
+
+def one(): return 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "Model",
+            "class Model(Base):\n    size: int = 3  # of it\n    def __init__(\n        self,\n"
+            "        *texts,  # to read\n    ):",
+        ),
+        ("read", "def read(path, *, strict=False):"),
+        ("one", "def one(): return 1"),
+    ],
+)
+def test_a_signature_stands_as_it_does_in_the_module(tmp_path, name, expected):
+    (tmp_path / "m.py").write_text(MODULE)
+    (cell,) = site_symbols.name_symbols([documented(name)], tmp_path)
     text = cell["outputs"][0]["data"]["text/markdown"]
-    assert text == '[source](https://a.org/x.py#L3){style="float"}\n\n### f {.symbol}\n'
+    assert f"```python\n{expected}\n```\n" in text and "*T*" in text
+
+
+def test_the_imports_of_a_chapter_are_folded_into_one_block_that_runs():
+    sources = [
+        "#| hide\nfrom importlib.util import find_spec",
+        "#| export\nimport numpy as np\nimport json",
+        "with quiet():  # it greets\n    import pandas",
+        "%pip install it",
+        "from pathlib import Path\nx = 1",
+    ]
+    cells = [{"cell_type": "code", "source": source, "outputs": []} for source in sources]
+    block = site_symbols.imports_of({"cells": cells}, "own.losses")
+    assert block.split("\n") == [
+        "import json", "from pathlib import Path", "", "import numpy as np", "import pandas", "",
+        "from own.losses import *  # what this chapter defines",
+    ]  # fmt: skip
+    section = {"cell_type": "markdown", "source": "## First"}
+    page = [cells[1], cells[4], section, cells[2]]
+    shown = site_symbols.fold_imports(page, {"cells": cells}, "own.losses")
+    assert shown[0] is cells[4] and shown[2:] == [section, cells[2]]
+    assert shown[1]["source"].startswith("#| code-fold: true\n") and block in shown[1]["source"]
+
+
+def test_a_long_list_of_contents_loses_functions_then_its_second_level():
+    def contents(terms, names):
+        inner = "".join(f'<li><a href="#{n}" id="x">{n}</a></li>' for n in terms + names)
+        return f'<ul><li><a href="#a" id="x">A</a><ul>{inner}</ul></li></ul>'
+
+    names = [f"f{i}" for i in range(30)]
+    assert site_html.shortened(contents(["t"], names[:3]), names) == contents(["t"], names[:3])
+    assert site_html.shortened(contents(["t"], names), names) == contents(["t"], [])
+    terms = [f"t{i}" for i in range(50)]
+    alone = '<ul><li><a href="#a" id="x">A</a></li></ul>'
+    assert site_html.shortened(contents(terms, []), []) == alone
+
+
+def test_styles_keep_what_pages_use():
+    css = (
+        '@charset "UTF-8";/* x */:root{--a:1}.on,.off{color:red}.off b{x:y}'
+        "@media print{.on{x:y}.off{x:y}}@media screen{.off:is(.a,.b){x:y}}@font-face{src:z}p{x:y}"
+    )
+    assert site_styles.used_only(css, {"on"}) == (
+        '@charset "UTF-8";:root{--a:1}.on{color:red}@media print{.on{x:y}}@font-face{src:z}p{x:y}'
+    )
 
 
 README = r"""# Title
@@ -237,6 +396,8 @@ SOLUTION = (
 CHAPTER = [
     ("markdown", "# Doubling\n> Twice as much."),
     ("code", "#| default_exp doubling"),
+    ("code", "#| export\nimport math"),
+    ("code", "import json"),
     ("code", '#| exports\ndef double(x):\n    "Twice `x`."\n    return 2 * x'),
     ("code", "#| exports\ndef one():\n    return 1\n\n\ndef two():\n    return double(one())"),
     ("code", "#| slow\ndouble(3)"),
@@ -278,9 +439,18 @@ def test_a_small_project_builds_strictly(project):
     assert page.index('id="double"') < page.index('id="one"') < page.index('id="two"') < source
     assert "#| slow" not in page and "katex-mathml" in page
     assert 'src="images/plot.png"' in page and "blob/main/LICENSE" in page
-    solution = page[page.index("<details>") : page.index("</details>")]
+    start = page.index("<details>")
+    solution = page[start : page.index("</details>", start)]
     assert 'class="sourceCode python"' in solution and "<strong>Why</strong>" in solution
     assert (project / "_docs" / "images" / "plot.png").is_file()
+    assert '<link rel="canonical" href="https://sentiment-course.github.io/' in page
+    start = page.index('<details class="code-fold">')
+    folded = page[start : page.index("</details>", start)]
+    assert ">Imports<" in folded and "math" in folded and "json" in folded
+    assert 'href="notebooks/02-doubling.ipynb"' in page
+    assert (project / "_docs" / "notebooks" / "02-doubling.ipynb").is_file()
+    lost = (project / "_docs" / "404.html").read_text()
+    assert "No such page" in lost and '<base href="/doubling/">' in lost
     words = json.loads((project / "_docs" / "search.json").read_text())
     assert any("Twice" in entry["text"] for entry in words)
 

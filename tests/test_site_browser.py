@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
+from npm_packages import AXE, npm_package  # noqa: E402
 from serve_site import server  # noqa: E402
 
 PAGES = sorted(path.stem for path in (ROOT / "nbs").glob("*.ipynb"))
@@ -73,6 +75,18 @@ PALE = """() => {
       `${e.tagName}.${e.className} "${node.data.trim().slice(0, 20)}" ${ratio.toFixed(2)}`);
   }
   return [...pale];
+}"""
+
+
+# What axe finds wrong. Contrast is left to PALE, which is quicker; KaTeX is not ours.
+REFUSED = """async () => (await axe.run({exclude: [[".katex"]]}, {
+  resultTypes: ["violations"], preload: false, rules: {"color-contrast": {enabled: false}},
+})).violations.map((v) => `${v.id}: ${v.nodes.length}, first ${v.nodes[0].html.slice(0, 100)}`)"""
+
+# Blocks of code or output that are to be seen, and those of them that are wider than their box.
+BLOCKS = """() => {
+  const seen = [...document.querySelectorAll("main pre")].filter((e) => e.checkVisibility());
+  return [seen.length, seen.filter((e) => e.scrollWidth > e.clientWidth + 1).length];
 }"""
 
 
@@ -138,15 +152,24 @@ def page(browser, address):
     assert wrong == []
 
 
+@pytest.fixture(scope="session")
+def axe():
+    """The program of axe-core, which finds what keeps readers with a disability from a page."""
+    with tarfile.open(npm_package(AXE)) as package:
+        return package.extractfile("package/axe.min.js").read().decode()
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_renders_and_can_be_read_in_both_lights(page, name):
+def test_a_page_renders_and_can_be_read_and_used_in_both_lights(page, name, axe):
     page.goto(f"{name}.html")
     assert page.locator("h1.title").inner_text().strip()
     assert page.locator("html").get_attribute("lang") == "en"
-    assert page.evaluate(PALE) == []
-    page.emulate_media(color_scheme="dark")
-    page.wait_for_selector("html.quarto-dark")
-    assert page.evaluate(PALE) == []
+    page.evaluate(axe)
+    for scheme, mark in (("light", "html:not(.quarto-dark)"), ("dark", "html.quarto-dark")):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_selector(mark)
+        assert page.evaluate(PALE) == []
+        assert page.evaluate(REFUSED) == []
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -155,6 +178,56 @@ def test_a_phone_shows_a_page_without_sideways_scroll(page, name):
     page.goto(f"{name}.html")
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     assert page.evaluate(CUT_OFF) == []
+    assert page.evaluate(BLOCKS)[1] == 0
+
+
+def test_hardly_any_code_is_cut_off_on_a_desk(page):
+    counts = {1280: [0, 0], 1440: [0, 0]}
+    for name in PAGES:
+        page.goto(f"{name}.html")
+        for width, count in counts.items():
+            page.set_viewport_size({"width": width, "height": 900})
+            counts[width] = [a + b for a, b in zip(count, page.evaluate(BLOCKS), strict=True)]
+    assert all(cut <= 0.03 * blocks for blocks, cut in counts.values()), counts
+
+
+def test_code_has_the_width_that_notebooks_are_written_for(page):
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto("02-losses.html")
+    block = page.locator("main pre.sourceCode > code").first
+    fits = block.evaluate("""(e) => {
+      e.textContent = "x".repeat(88);
+      return e.parentElement.scrollWidth <= e.parentElement.clientWidth;
+    }""")
+    assert fits
+
+
+def test_paper_shows_all_code_dark_on_white_in_dark_mode_too(page):
+    page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    for name in ("03-gradient-descent", "07-baselines"):
+        page.goto(f"{name}.html")
+        assert page.evaluate(BLOCKS)[1] == 0
+        style = "(e) => getComputedStyle(e).color"
+        dark = "rgb(35, 39, 46)"
+        assert page.locator("main p").first.evaluate(style) == dark
+        assert page.locator("pre.sourceCode span.kw").first.evaluate(style) == "rgb(0, 0, 0)"
+        assert not page.locator("#quarto-header, #quarto-sidebar, .page-actions").first.is_visible()
+
+
+def test_a_phone_has_one_header_with_chapters_search_and_contents(page):
+    page.set_viewport_size(PHONE)
+    page.goto("02-losses.html")
+    assert page.locator("#quarto-header").bounding_box()["height"] < 64
+    assert page.get_by_role("searchbox").is_visible()
+    contents = page.locator(".page-contents")
+    contents.locator("summary").click()
+    contents.get_by_role("link", name="Exercises", exact=True).click()
+    assert page.url.endswith("#exercises")
+    chapters = page.get_by_role("button", name="Chapters")
+    chapters.click()
+    page.get_by_role("link", name="Gradient descent").first.click()
+    page.wait_for_url("**/03-gradient-descent.html")
 
 
 def test_every_formula_is_typeset_in_its_fonts(page, site):
@@ -178,6 +251,23 @@ def test_search_finds_a_title_and_its_hit_opens(page, site):
     page.locator(f'.search-result[href*="{file}"]').first.click()
     page.wait_for_url(f"**/{file}*")
     assert page.locator("h1.title").inner_text() == wanted["title"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("激活函数", "b2-glossary.html#activation-function"),
+        ("梯度", "b2-glossary.html#gradient"),
+        ("交叉熵", "b2-glossary.html#cross-entropy"),
+        ("softmax derivative", "04-activations.html#softmax_jacobian"),
+    ],
+)
+def test_search_puts_what_is_asked_for_first(page, asked, found):
+    page.goto("index.html")
+    page.get_by_role("searchbox").fill(asked)
+    hits = page.locator(".search-result")
+    hits.first.wait_for()
+    assert hits.first.get_attribute("href") == found
 
 
 def test_the_dark_mode_is_chosen_once(page):

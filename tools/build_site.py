@@ -24,7 +24,9 @@ from check_site import Problem, SiteError, problems_of
 from nbdev.config import get_config
 from nbdev.quarto import refresh_quarto_yml
 from site_formulas import typeset_pages
+from site_html import finish
 from site_pages import process_notebooks, stage_pages
+from site_styles import shrink_styles
 from smalldocs.config import BuildError, ConfigError
 from smalldocs.site import build as build_with_smalldocs
 
@@ -42,6 +44,8 @@ class Settings:
     repository: str  # https://github.com/USER/REPO
     branch: str
     address: str  # where the site will stand
+    title: str = "Course"
+    version: str = ""
 
     def source(self, path):
         """The page of the repository that shows the file `path`."""
@@ -59,7 +63,8 @@ def read_settings():
     with contextlib.redirect_stdout(io.StringIO()):  # it speaks of Quarto files that we do keep
         refresh_quarto_yml()
     cfg = get_config()
-    return Settings(cfg.git_url, cfg.branch, cfg.doc_host + cfg.doc_baseurl)
+    address = cfg.doc_host + cfg.doc_baseurl
+    return Settings(cfg.git_url, cfg.branch, address, cfg.title, cfg.version)
 
 
 def lay_out(stage):
@@ -99,6 +104,8 @@ def build(root, strict):
     say(start, f"{process_notebooks(root)} changed notebooks made into pages")
     built, problems = lay_out(stage_pages(root, settings))
     keep_at_home(built)
+    finish(built, root, settings)
+    shrink_styles(built)
     say(start, f"{len(list(built.glob('*.html')))} pages laid out")
     count, bad = typeset_pages(built)
     say(start, f"{count} formulas typeset")

