@@ -27,13 +27,14 @@ from .assets import ASSETS, damage, home
 # %% ../nbs/a8-doctor.ipynb #a5d3ca43
 @contextlib.contextmanager
 def quiet():
-    """Hide what libraries write to file descriptor 2; write it out if an exception escapes.
+    """Hide what libraries write to descriptor 2; write it out if an exception escapes.
 
     Use it to load a library: `with quiet(): import tensorflow`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        saved, hidden = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115 (closed below)
+        saved = os.dup(2)
+        hidden = tempfile.TemporaryFile()  # noqa: SIM115 (closed below)
     except OSError:  # no error output to hide, or nowhere to hide it
         yield
         return
@@ -74,7 +75,9 @@ def best_precision() -> str:  # "bfloat16", "float16" or "float32"
     "The precision that this machine trains fastest in."
     capabilities = [capability for _, capability in gpus()]
     if capabilities:
-        return "bfloat16" if min(capabilities) >= (8, 0) else "float16"
+        weakest = min(capabilities)
+        tensor_cores = "bfloat16" if weakest >= (8, 0) else "float16"
+        return tensor_cores if weakest >= (7, 0) else "float32"
     return "bfloat16" if {"avx512_bf16", "amx_bf16"} & cpu_flags() else "float32"
 
 
@@ -85,16 +88,22 @@ def cpu_flags() -> set:  # empty where the system does not tell
     except OSError:
         return set()
     return next(
-        (set(line.split(":")[1].split()) for line in lines if line.startswith("flags")), set()
+        (set(line.split(":")[1].split()) for line in lines if line.startswith("flags")),
+        set(),
     )
 
 # %% ../nbs/a8-doctor.ipynb #29bddcd2
 def gpus() -> list:  # of (name, compute capability as a pair of integers)
-    "The NVIDIA cards that TensorFlow sees where it is loaded, or that `nvidia-smi` lists."
+    "The NVIDIA cards: those TensorFlow sees, if loaded; else those `nvidia-smi` lists."
     if hasattr(tensorflow := sys.modules.get("tensorflow"), "config"):
         config = tensorflow.config
-        seen = map(config.experimental.get_device_details, config.list_physical_devices("GPU"))
-        return [(s.get("device_name", "GPU"), s.get("compute_capability", (0, 0))) for s in seen]
+        seen = map(
+            config.experimental.get_device_details, config.list_physical_devices("GPU")
+        )
+        return [
+            (s.get("device_name", "GPU"), s.get("compute_capability", (0, 0)))
+            for s in seen
+        ]
     if not (tool := shutil.which("nvidia-smi")):
         return []
     query = [tool, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
@@ -103,8 +112,14 @@ def gpus() -> list:  # of (name, compute capability as a pair of integers)
             query, capture_output=True, text=True, timeout=20
         ).stdout.splitlines()
         pairs = [line.rsplit(",", 1) for line in lines]
-        return [(name.strip(), tuple(map(int, number.split(".")))) for name, number in pairs]
-    except (OSError, ValueError, subprocess.TimeoutExpired):  # no driver, or a tool too old
+        return [
+            (name.strip(), tuple(map(int, number.split(".")))) for name, number in pairs
+        ]
+    except (
+        OSError,
+        ValueError,
+        subprocess.TimeoutExpired,
+    ):  # no driver, or a tool too old
         return []
 
 # %% ../nbs/a8-doctor.ipynb #7cd300cb
@@ -142,7 +157,9 @@ def _package(name, tested):
         return Finding(name, "not installed", False, mend)
     if not wanted.specifier.contains(version, prereleases=True):
         return Finding(name, f"{version}, needed: {wanted.specifier}", False, mend)
-    return Finding(name, version if version == tested else f"{version} (tested: {tested})")
+    return Finding(
+        name, version if version == tested else f"{version} (tested: {tested})"
+    )
 
 
 def _wanted():
@@ -150,7 +167,9 @@ def _wanted():
     with contextlib.suppress(metadata.PackageNotFoundError):
         lines = metadata.requires("sentiment-course") or []
         return {
-            (r := Requirement(line)).name.lower(): r for line in lines if "extra ==" not in line
+            (r := Requirement(line)).name.lower(): r
+            for line in lines
+            if "extra ==" not in line
         }
     return {}
 
@@ -180,7 +199,11 @@ def _course():
 def _system():
     "Findings on Python, the operating system and the processor."
     recent = sys.version_info >= (3, 11)
-    mend = "" if recent else "install Python 3.11 or newer from https://www.python.org/downloads"
+    mend = (
+        ""
+        if recent
+        else "install Python 3.11 or newer from https://www.python.org/downloads"
+    )
     yield Finding("Python", platform.python_version(), recent, mend)
     yield Finding("platform", f"{platform.system()} {platform.machine()}")
     counted = getattr(os, "sched_getaffinity", None)
@@ -188,7 +211,9 @@ def _system():
     flags = cpu_flags()
     bf16 = "with" if {"avx512_bf16", "amx_bf16"} & flags else "without"
     yield Finding("processor cores", f"{cores}, {bf16} bfloat16")
-    if platform.machine() == "x86_64" and flags and "avx" not in flags:  # it would just crash
+    if (
+        platform.machine() == "x86_64" and flags and "avx" not in flags
+    ):  # it would just crash
         mend = "use a newer machine, or open the notebooks in Google Colab"
         yield Finding("processor", "no AVX, which TensorFlow needs", False, mend)
     cards = ", ".join(f"{name} ({major}.{minor})" for name, (major, minor) in gpus())
@@ -211,7 +236,10 @@ def _memory_size():
         sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     except (AttributeError, ValueError, OSError):  # Windows
         return None
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+    for limit in (
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ):
         with contextlib.suppress(OSError, ValueError):
             sizes.append(int(Path(limit).read_text()))
     return min(sizes)
@@ -223,7 +251,9 @@ def _disk():
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        return Finding("disk", f"{short_path(folder)}: {error.strerror}", False, _ELSEWHERE)
+        return Finding(
+            "disk", f"{short_path(folder)}: {error.strerror}", False, _ELSEWHERE
+        )
     writable = os.access(folder, os.W_OK)
     value = f"{free / 1e9:.1f} GB free in {short_path(folder)}" + (
         "" if writable else ", not writable"
@@ -232,7 +262,9 @@ def _disk():
     return Finding("disk", value, enough, "" if enough else _ELSEWHERE)
 
 
-_ELSEWHERE = "export SENTIMENT_COURSE_HOME=another/folder  # with 1 GB free, and yours to write"
+_ELSEWHERE = (
+    "export SENTIMENT_COURSE_HOME=another/folder  # with 1 GB free, and yours to write"
+)
 
 # %% ../nbs/a8-doctor.ipynb #ff4c4ee4
 NEEDED = ("reviews", "minilm")
@@ -267,7 +299,9 @@ def _backend():
     name = os.environ.get("KERAS_BACKEND") or _configured_backend() or "tensorflow"
     mend = "unset KERAS_BACKEND  # or set it to tensorflow"
     if name not in ("tensorflow", "jax", "torch"):
-        return Finding("Keras backend", f"{name}: the course cannot train on it", False, mend)
+        return Finding(
+            "Keras backend", f"{name}: the course cannot train on it", False, mend
+        )
     if find_spec(name) is None:
         return Finding("Keras backend", f"{name}, which is not installed", False, mend)
     return Finding("Keras backend", name)
@@ -283,7 +317,7 @@ def _configured_backend():
 def check_environment(
     load: bool = False,  # whether to load TensorFlow too, which takes seconds
 ) -> list:  # of `Finding`
-    "What the course needs from this machine, one finding each, and what is wrong with it."
+    "What the course needs from this machine, a finding each, and what is wrong."
     findings = [*_system(), _memory(), _disk(), _course()]
     findings += [_package(name, tested) for name, tested in TESTED.items()]
     findings += [_backend(), _pip(), *map(_asset, ASSETS)]
@@ -291,11 +325,12 @@ def check_environment(
 
 # %% ../nbs/a8-doctor.ipynb #260b0509
 def _loading():
-    "A finding on whether TensorFlow loads. In a process of its own: a crash must not be ours."
+    "Whether TensorFlow loads. In a process of its own: a crash must not be ours."
     command = [sys.executable, "-c", "import tensorflow"]
     done = subprocess.run(command, capture_output=True, text=True)
     if not done.returncode:
         return Finding("loading TensorFlow", "works")
     said = (done.stderr.strip().splitlines() or ["it crashed"])[-1]
-    mend = f'{_python()} -m pip install --force-reinstall "tensorflow=={TESTED["tensorflow"]}"'
+    tested = f'"tensorflow=={TESTED["tensorflow"]}"'
+    mend = f"{_python()} -m pip install --force-reinstall {tested}"
     return Finding("loading TensorFlow", f"fails: {said}", False, mend)

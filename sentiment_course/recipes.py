@@ -15,7 +15,12 @@ import numpy as np
 import pandas as pd
 
 from .baselines import wilson_interval
-from .bert import BertClassifier, build_network, compile_network, mean_pool
+from sentiment_course.bert import (
+    BertClassifier,
+    build_network,
+    compile_network,
+    mean_pool,
+)
 from .encoders import keras
 from .exercises import Exercise
 from .reviews import load_reviews, rating_certainty, split_reviews
@@ -44,11 +49,15 @@ class Recipe:
     learned: str = "ratings"  # or "labels": what the targets are made of
     pooling: str = "mean"  # one of `POOLS`
     words: str = "trained"  # or "frozen": the table of word vectors
-    rate_decay: float = 1.0  # the rate of a layer, as a share of that of the layer above
+    rate_decay: float = (
+        1.0  # the rate of a layer, as a share of that of the layer above
+    )
     epochs: int = 3
     learning_rate: float = 2e-4
     batch_size: int = 32
-    perturbation: float = 0.0  # how far each step moves the word vectors against the training
+    perturbation: float = (
+        0.0  # how far each step moves the word vectors against the training
+    )
     readings: int = 1  # or 2: each text twice in a step, and the two answers must agree
 
 # %% ../nbs/13-recipes.ipynb #09b3c752
@@ -93,14 +102,18 @@ class ConsistencyLoss(keras.losses.Loss):
     def call(self, targets, logits):
         log_p, half = keras.ops.log_softmax(logits), keras.ops.shape(logits)[0] // 2
         a, b = log_p[:half], log_p[half:]
-        apart = keras.ops.sum((keras.ops.exp(a) - keras.ops.exp(b)) * (a - b), axis=-1) / 2
+        apart = (
+            keras.ops.sum((keras.ops.exp(a) - keras.ops.exp(b)) * (a - b), axis=-1) / 2
+        )
         cross_entropy = -keras.ops.sum(targets * log_p, axis=-1)
         return cross_entropy + keras.ops.concatenate([apart, apart])
 
 
 def read_twice(network):
     "A function that trains `network` (compiled) by `ConsistencyLoss`, each text twice in a step."
-    network.compile(network.optimizer, ConsistencyLoss(), jit_compile=network.jit_compile)
+    network.compile(
+        network.optimizer, ConsistencyLoss(), jit_compile=network.jit_compile
+    )
 
     def step(inputs, targets, weights):
         doubled = [np.tile(array, (2, 1)) for array in (*inputs, targets)]
@@ -131,7 +144,9 @@ class RecipeClassifier(BertClassifier):
         decay = self.recipe.rate_decay
         adam = layerwise_adamw(rate_factors(network, decay)) if decay < 1 else None
         rate, perturbation = self.learning_rate, self.perturbation
-        step = compile_network(network, steps, rate, self.precision_, perturbation, adam)
+        step = compile_network(
+            network, steps, rate, self.precision_, perturbation, adam
+        )
         return read_twice(network) if self.recipe.readings == 2 else step
 
 # %% ../nbs/13-recipes.ipynb #87cc0719
@@ -143,7 +158,9 @@ def train_by(
 ) -> RecipeClassifier:
     "A classifier trained by `recipe`, none of the texts set aside."
     certainty = train.certainty if recipe.learned == "ratings" else None
-    return RecipeClassifier(recipe, seed, verbose).fit(train.text, train.label, certainty)
+    return RecipeClassifier(recipe, seed, verbose).fit(
+        train.text, train.label, certainty
+    )
 
 # %% ../nbs/13-recipes.ipynb #tryr0001
 def try_recipe(
@@ -189,7 +206,9 @@ def paired_difference(
 # %% ../nbs/13-recipes.ipynb #410a3974
 def compare_recipes(
     results: pd.DataFrame,  # rows of `try_recipe`, of the same texts
-) -> pd.DataFrame:  # one row a recipe: accuracy in %, gain over the first and its error in points
+) -> (
+    pd.DataFrame
+):  # one row a recipe: accuracy in %, gain over the first and its error in points
     "Each recipe against the first, over all its seeds."
     shares = {
         name: np.mean([right_of(row) for _, row in rows.iterrows()], axis=0)
@@ -213,7 +232,8 @@ def film_folds(
         rest, part = split_reviews(rest, 1 / left)
         parts.append(part)
     return [
-        (reviews[~reviews.id.isin(part.id)].reset_index(drop=True), part) for part in [*parts, rest]
+        (reviews[~reviews.id.isin(part.id)].reset_index(drop=True), part)
+        for part in [*parts, rest]
     ]
 
 # %% ../nbs/13-recipes.ipynb #3ef053ad
@@ -232,7 +252,9 @@ def _mean_and_spread(accuracies):
     return mean, (squares / (len(accuracies) - 1)) ** 0.5
 
 # %% ../nbs/13-recipes.ipynb #3bb0025b
-check_rate_factor = Exercise(_rate_factor, [(5, 6, 0.8), (0, 6, 0.8), (-1, 6, 0.9), (11, 12, 1.0)])
+check_rate_factor = Exercise(
+    _rate_factor, [(5, 6, 0.8), (0, 6, 0.8), (-1, 6, 0.9), (11, 12, 1.0)]
+)
 check_panel_certainty = Exercise(
     _panel_certainty,
     [([1, 2, 3], "positive"), ([1, -1, 0, 0], "negative"), ([-4, -2, 1], "negative"),

@@ -101,6 +101,9 @@ def test_quiet_loads_tensorflow_without_a_word():
         ([("T4", (7, 5))], {"avx512_bf16"}, "float16"),
         ([("A100", (8, 0))], set(), "bfloat16"),
         ([("A100", (8, 0)), ("T4", (7, 5))], set(), "float16"),
+        ([("V100", (7, 0))], set(), "float16"),
+        ([("P100", (6, 0))], {"avx512_bf16"}, "float32"),
+        ([("unknown", (0, 0))], set(), "float32"),
     ],
 )
 def test_best_precision(monkeypatch, cards, flags, expected):
