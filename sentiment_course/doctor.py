@@ -108,18 +108,12 @@ def gpus() -> list:  # of (name, compute capability as a pair of integers)
         return []
     query = [tool, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
     try:
-        lines = subprocess.run(
-            query, capture_output=True, text=True, timeout=20
-        ).stdout.splitlines()
-        pairs = [line.rsplit(",", 1) for line in lines]
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20)
+        pairs = [line.rsplit(",", 1) for line in done.stdout.splitlines()]
         return [
             (name.strip(), tuple(map(int, number.split(".")))) for name, number in pairs
         ]
-    except (
-        OSError,
-        ValueError,
-        subprocess.TimeoutExpired,
-    ):  # no driver, or a tool too old
+    except (OSError, ValueError, subprocess.TimeoutExpired):  # no driver, or too old
         return []
 
 # %% ../nbs/a8-doctor.ipynb #7cd300cb
