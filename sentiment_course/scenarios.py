@@ -5,26 +5,31 @@
 # %% auto #0
 __all__ = ['check_corrected_share', 'check_log_chance', 'check_share_difference_interval', 'shift_images', 'group_interval',
            'naive_forecast', 'autoregressive_forecast', 'walk_forward', 'strategy_returns', 'sharpe_ratio',
-           'moving_average_rules', 'best_of_many_rules', 'looks_ahead', 'word_shares', 'fit_logit', 'logit_intervals',
-           'treatment_effects']
+           'moving_average_rules', 'best_of_many_rules', 'looks_ahead', 'word_shares', 'copied_texts', 'fit_logit',
+           'logit_intervals', 'treatment_effects']
 
 # %% ../nbs/19-scenarios.ipynb #1106cab6
-import numbers
-
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq, minimize
 from scipy.stats import chi2, norm
+from sklearn.feature_extraction.text import CountVectorizer
 
 from .activations import sigmoid
 from .baselines import tokenize, wilson_interval
+from sentiment_course.checks import (
+    as_floats,
+    number,
+    require_same_length,
+    require_same_shape,
+    whole_number,
+)
 from .exercises import Exercise
 from sentiment_course.gradient_descent import (
     linear,
     logistic_regression_gradient,
     logistic_regression_loss,
 )
-from .losses import as_floats, require_same_shape
 from .reviews import check_texts
 
 # %% ../nbs/19-scenarios.ipynb #be0f05a5
@@ -39,9 +44,8 @@ def shift_images(
     """
     images = as_floats(images, "images", 3)
     _, height, width = images.shape
-    for name, by, size in (("right", right, width), ("down", down, height)):
-        if not isinstance(by, numbers.Integral) or abs(by) >= size:
-            raise ValueError(f"{name} must be a whole number below {size} in size, got {by!r}")
+    right = whole_number(right, "right", 1 - width, width - 1)
+    down = whole_number(down, "down", 1 - height, height - 1)
     room = ((0, 0), (abs(down),) * 2, (abs(right),) * 2)
     top, left = abs(down) - down, abs(right) - right
     return np.pad(images, room)[:, top : top + height, left : left + width]
@@ -59,21 +63,22 @@ def _resampled_means(values, groups, resamples, rng):
 # %% ../nbs/19-scenarios.ipynb #e7938ed3
 def group_interval(
     values: np.ndarray,  # (count,), such as 1 for right and 0 for wrong
-    groups: np.ndarray | None = None,  # (count,), which belong together; None: each alone
+    groups: np.ndarray | None = None,  # (count,), what belongs together; None: nothing
     confidence: float = 0.95,  # share of such intervals that should hold the true mean
     resamples: int = 2000,  # how often the groups are drawn anew
     seed: int = 0,  # of the draws
 ) -> tuple:  # (low, high)
     """Bootstrap interval of the mean, whole groups drawn with replacement.
 
-    Raises ValueError for fewer than two groups or a setting out of range. Source: Davison and
-    Hinkley (1997), Bootstrap Methods and their Application, on hierarchical data.
+    Raises ValueError for fewer than two groups or a setting out of range. Source:
+    Davison and Hinkley (1997), Bootstrap Methods and their Application, on hierarchical
+    data.
     """
     values = as_floats(values, "values", 1)
     groups = np.arange(len(values)) if groups is None else np.asarray(groups)
     require_same_shape(values, groups, ("values", "groups"))
-    if not 0 < confidence < 1 or resamples < 1:
-        raise ValueError("confidence must lie between 0 and 1, and resamples be at least 1")
+    confidence = number(confidence, "confidence", above=0, below=1)
+    resamples = whole_number(resamples, "resamples")
     means = _resampled_means(values, groups, resamples, np.random.default_rng(seed))
     tail = (1 - confidence) / 2
     return tuple(float(end) for end in np.quantile(means, (tail, 1 - tail)))
@@ -85,14 +90,17 @@ def naive_forecast(
     "The last value. Raises ValueError for an empty history or NaN."
     return float(as_floats(history, "history", 1)[-1])
 
-
+# %% ../nbs/19-scenarios.ipynb #fcc327c3
 def autoregressive_forecast(
     history: np.ndarray,  # (past,), oldest first, at least 3 values
 ) -> float:
-    "The next value by first-order autoregression. Raises ValueError for a short history or NaN."
+    """The next value by first-order autoregression.
+
+    Raises ValueError for a short history or NaN.
+    """
     history = as_floats(history, "history", 1)
     if len(history) < 3:
-        raise ValueError(f"history must hold at least 3 values, it holds {len(history)}")
+        raise ValueError(f"history must hold 3 values or more, not {len(history)}")
     before, after = history[:-1], history[1:]
     if np.ptp(before) == 0:  # never moved, so there is no line
         return naive_forecast(history)
@@ -108,34 +116,41 @@ def walk_forward(
 ) -> np.ndarray:  # (times - start,), the forecasts of `series[start:]`
     """Forecast each value from those before it.
 
-    Raises ValueError where `start` leaves no past or nothing to forecast, or for a forecast that is
-    not finite.
+    Raises ValueError where `start` leaves no past or nothing to forecast, or for a
+    forecast that is not finite.
     """
     series = as_floats(series, "series", 1)
-    if not isinstance(start, numbers.Integral) or not 1 <= start < len(series):
-        raise ValueError(f"start must be a whole number from 1 to {len(series) - 1}, got {start!r}")
+    start = whole_number(start, "start", 1, len(series) - 1)
     made = [forecast(series[:t].copy()) for t in range(start, len(series))]
     return as_floats(made, "the answers of forecast", 1)
 
 # %% ../nbs/19-scenarios.ipynb #7b2abc62
 def strategy_returns(
     returns: np.ndarray,  # (days,), of the share
-    positions: np.ndarray,  # (..., days), held after the close: 1 bought, -1 sold short, 0 out
+    positions: np.ndarray,  # (..., days), after the close: 1 bought, -1 sold, 0 out
 ) -> np.ndarray:  # (..., days), what each rule earns; nothing on the first day
-    "Yesterday's position times today's return. Raises ValueError where the days differ."
-    returns, positions = as_floats(returns, "returns", 1), as_floats(positions, "positions")
+    """Yesterday's position times today's return.
+
+    Raises ValueError where the days differ.
+    """
+    returns = as_floats(returns, "returns", 1)
+    positions = as_floats(positions, "positions")
     if positions.shape[-1:] != returns.shape:
-        raise ValueError(f"positions, {positions.shape}, do not end in {len(returns)} days")
+        days = f"{len(returns)} days"
+        raise ValueError(f"positions, {positions.shape}, do not end in {days}")
     earned = np.zeros_like(positions)
     earned[..., 1:] = positions[..., :-1] * returns[1:]
     return earned
 
-
+# %% ../nbs/19-scenarios.ipynb #82402266
 def sharpe_ratio(
     returns: np.ndarray,  # (..., days)
     periods: int = 252,  # days in a year
 ) -> np.ndarray:  # (...)
-    "Yearly Sharpe ratio (Sharpe, 1966), interest neglected. ValueError where nothing varies."
+    """Yearly Sharpe ratio (Sharpe, 1966), interest neglected.
+
+    ValueError where nothing varies.
+    """
     returns = as_floats(returns, "returns")
     spread = returns.std(axis=-1)
     if np.any(np.ptp(returns, axis=-1) == 0):
@@ -149,16 +164,20 @@ def moving_average_rules(
 ) -> tuple[list, np.ndarray]:  # a name for each rule, and its positions, (rules, days)
     """For each two windows: follow the short average, or bet against it.
 
-    Before a window is full, the average takes the days there are. Raises ValueError for fewer than
-    two windows, a window below one day, or a price not above 0.
+    Before a window is full, the average takes the days there are. Raises ValueError for
+    fewer than two windows, a window below one day, or a price not above 0.
     """
     prices, windows = as_floats(prices, "prices", 1), sorted(set(windows))
     if prices.min() <= 0 or len(windows) < 2 or windows[0] < 1:
-        raise ValueError("prices must be above 0, and windows two or more, from one day on")
-    averages = {w: pd.Series(prices).rolling(w, min_periods=1).mean().to_numpy() for w in windows}
+        raise ValueError("prices must be above 0, windows two or more, each 1 or more")
+    price, average = pd.Series(prices), {}
+    for days in windows:
+        average[days] = price.rolling(days, min_periods=1).mean().to_numpy()
     pairs = [(short, long) for short in windows for long in windows if short < long]
-    follow = np.array([np.sign(averages[short] - averages[long]) for short, long in pairs])
-    names = [f"{way} {a} over {b} days" for way in ("follow", "against") for a, b in pairs]
+    follow = np.array(
+        [np.sign(average[short] - average[long]) for short, long in pairs]
+    )
+    names = [f"{w} {a} over {b} days" for w in ("follow", "against") for a, b in pairs]
     return names, np.concatenate([follow, -follow])
 
 # %% ../nbs/19-scenarios.ipynb #f65d94bb
@@ -167,14 +186,17 @@ def best_of_many_rules(
     positions: np.ndarray,  # (rules, days)
     split: int,  # the rule is chosen on the days before this one
 ) -> dict:  # "rule": its row; "in_sample", "out_of_sample": its Sharpe ratios
-    "The rule that did best before `split`, and how it did then and later. ValueError as its parts."
-    if not isinstance(split, numbers.Integral) or not 2 <= split <= len(returns) - 2:
-        raise ValueError(f"split must leave two days on each side, got {split!r}")
+    """The rule that did best before `split`, and how it did then and later.
+
+    ValueError as its parts.
+    """
+    split = whole_number(split, "split", 2, len(returns) - 2)
     earned = strategy_returns(returns, positions)
     before = sharpe_ratio(earned[:, :split])
     best = int(before.argmax())
     later = sharpe_ratio(earned[best, split:])
-    return {"rule": best, "in_sample": float(before[best]), "out_of_sample": float(later)}
+    found = {"in_sample": float(before[best]), "out_of_sample": float(later)}
+    return {"rule": best, **found}
 
 # %% ../nbs/19-scenarios.ipynb #6f72de2b
 def looks_ahead(
@@ -182,16 +204,19 @@ def looks_ahead(
     prices: np.ndarray,  # (days,)
     checks: int = 20,  # how many days to test
 ) -> bool:  # whether a position changed when later prices were cut off
-    "Whether `rule` uses the future. ValueError for too few days, or positions of other days."
+    """Whether `rule` uses the future.
+
+    ValueError for too few days, or positions of other days.
+    """
     prices = as_floats(prices, "prices", 1)
-    if not isinstance(checks, numbers.Integral) or not 1 <= checks < len(prices):
-        raise ValueError(f"checks must be from 1 to {len(prices) - 1}, got {checks!r}")
+    checks = whole_number(checks, "checks", 1, len(prices) - 1)
     known = np.asarray(rule(prices.copy()), dtype=float)
     for end in np.linspace(len(prices) // 2, len(prices) - 1, checks).astype(int):
         cut = np.asarray(rule(prices[:end].copy()), dtype=float)
         if cut.shape[-1:] != (end,) or known.shape[-1:] != prices.shape:
             raise ValueError("rule must answer one position for each day")
-        if not np.allclose(cut, known[..., :end], rtol=1e-9, atol=1e-12, equal_nan=True):
+        past = known[..., :end]
+        if not np.allclose(cut, past, rtol=1e-9, atol=1e-12, equal_nan=True):
             return True
     return False
 
@@ -202,28 +227,55 @@ def word_shares(
     positive="positive",  # the label whose share is counted
     confidence: float = 0.95,  # of the intervals
 ) -> pd.DataFrame:  # a row a word; columns `texts`, `positive`, `share`, `low`, `high`
-    """For each word: in how many texts, and how many of these are positive, with Wilson's interval.
+    """For each word: how many texts hold it, how many of these are positive.
 
-    Raises ValueError for what is not text, another number of labels, or where none is `positive`.
+    Raises ValueError for what is not text, other counts, or where none is `positive`.
     """
     texts, labels = check_texts(texts), list(labels)
-    if len(texts) != len(labels):
-        raise ValueError(f"there are {len(texts)} texts but {len(labels)} labels")
+    require_same_length(texts, labels, ("texts", "labels"))
     if positive not in labels:
         raise ValueError(f"labels hold no {positive!r}")
-    rows = [(w, label == positive) for t, label in zip(texts, labels, strict=True)
-            for w in sorted(set(tokenize(t))) if w[0].isalpha()]  # fmt: skip
-    counted = pd.DataFrame(rows, columns=["word", "positive"]).groupby("word")["positive"]
-    table = counted.agg(texts="size", positive="sum")
+    rows = []
+    for text, label in zip(texts, labels, strict=True):
+        words = sorted(w for w in set(tokenize(text)) if w[0].isalpha())
+        rows += [(word, label == positive) for word in words]
+    found = pd.DataFrame(rows, columns=["word", "positive"]).groupby("word")
+    table = found["positive"].agg(texts="size", positive="sum")
     table["share"] = table["positive"] / table["texts"]
     pairs = zip(table["positive"], table["texts"], strict=True)
     ends = [wilson_interval(int(k), int(n), confidence) for k, n in pairs]
     return table.assign(low=[low for low, _ in ends], high=[high for _, high in ends])
 
+# %% ../nbs/19-scenarios.ipynb #727c308e
+def copied_texts(
+    texts,  # any sequence of str
+    threshold: float = 0.2,  # the least Jaccard index that counts as a copy
+    run: int = 3,  # words
+) -> pd.DataFrame:  # a row a pair: `first`, `second` (positions), `overlap`; most first
+    """Pairs of texts that share many runs of words. Texts shorter than a run have none.
+
+    Raises ValueError for what is not text, or a setting out of range. Source: Broder
+    (1997), On the resemblance and containment of documents.
+    """
+    threshold = number(threshold, "threshold", above=0, most=1)
+    run = whole_number(run, "run")
+    cut = CountVectorizer(
+        tokenizer=tokenize, token_pattern=None, ngram_range=(run, run), binary=True
+    )
+    runs = cut.fit_transform([*check_texts(texts), "a " * run])[:-1]  # never empty
+    sizes = np.asarray(runs.sum(axis=1)).ravel()
+    shared = (runs @ runs.T).tocoo()
+    union = sizes[shared.row] + sizes[shared.col] - shared.data
+    pairs = {"first": shared.row, "second": shared.col, "overlap": shared.data / union}
+    pairs = pd.DataFrame(pairs).query("first < second and overlap >= @threshold")
+    order = {"by": ["overlap", "first", "second"], "ascending": [False, True, True]}
+    return pairs.sort_values(**order).reset_index(drop=True)
+
 # %% ../nbs/19-scenarios.ipynb #843e1674
 def _logit_problem(features, labels):
-    "Both as float64, the features standardised, with their means and spreads. ValueError if unfit."
-    features, labels = as_floats(features, "features", 2), as_floats(labels, "labels", 1)
+    "Both as float64, the features standardised, with their means and spreads."
+    features = as_floats(features, "features", 2)
+    labels = as_floats(labels, "labels", 1)
     if len(features) != len(labels):
         raise ValueError(f"features has {len(features)} rows, labels has {len(labels)}")
     if not np.isin(labels, (0, 1)).all() or len(np.unique(labels)) < 2:
@@ -235,7 +287,7 @@ def _logit_problem(features, labels):
 
 # %% ../nbs/19-scenarios.ipynb #17546f90
 def _maximise(scaled, labels, start, held=None):
-    "Best weights and bias, as one array, and the log-likelihood; column `held` stays at its start."
+    "Best weights and bias in one array, and the log-likelihood; `held` stays."
     free = np.arange(len(start)) != held
 
     def full(values):
@@ -247,18 +299,24 @@ def _maximise(scaled, labels, start, held=None):
         gradient = logistic_regression_gradient(full(values), scaled, labels)
         return np.append(gradient["weights"], gradient["bias"])[free]
 
-    found = minimize(lambda v: logistic_regression_loss(full(v), scaled, labels), start[free],
-                     jac=slope, method="BFGS", options={"gtol": 1e-9})  # fmt: skip
+    found = minimize(
+        lambda v: logistic_regression_loss(full(v), scaled, labels),
+        start[free],
+        jac=slope,
+        method="BFGS",
+        options={"gtol": 1e-9},
+    )
     best = full(found.x)
     return np.append(best["weights"], best["bias"]), -found.fun * len(labels)
 
 # %% ../nbs/19-scenarios.ipynb #9a0b9032
 def _require_finite_answer(best, scaled):
-    "ValueError where the loss is flat in some direction: the weights run away, or are not unique."
+    "ValueError where the loss is flat in some direction: no weights are best."
     with_ones = np.column_stack([scaled, np.ones(len(scaled))])
-    slope = 1 / (4 * np.cosh(np.clip(with_ones @ best, -700, 700) / 2) ** 2)  # p (1 - p)
-    curvatures = np.linalg.eigvalsh(with_ones.T @ (slope[:, None] * with_ones) / len(scaled))
-    if curvatures[0] < 1e-6:
+    logits = np.clip(with_ones @ best, -700, 700)
+    slope = 1 / (4 * np.cosh(logits / 2) ** 2)  # p (1 - p)
+    curvature = with_ones.T @ (slope[:, None] * with_ones) / len(scaled)
+    if np.linalg.eigvalsh(curvature)[0] < 1e-6:
         raise ValueError(
             "the weights have no single finite value: the features separate the labels "
             "perfectly, or one column follows from the others"
@@ -271,8 +329,8 @@ def fit_logit(
 ) -> dict:  # "weights", (features,), and "bias", one number
     """Logistic regression without penalty, by the loss and gradient of chapter 3.
 
-    Raises ValueError for other labels, a column that never varies, or where no finite weights are
-    best.
+    Raises ValueError for other labels, a column that never varies, or where no finite
+    weights are best.
     """
     scaled, labels, mean, spread = _logit_problem(features, labels)
     best, _ = _maximise(scaled, labels, np.zeros(scaled.shape[1] + 1))
@@ -282,7 +340,7 @@ def fit_logit(
 
 # %% ../nbs/19-scenarios.ipynb #648816f5
 def _crossing(excess, weight, side, j):
-    "Where `excess`, below zero at `weight`, crosses it on that side; it grows without bound."
+    "Where `excess`, which is below zero at `weight`, crosses it on that side."
     step = 1.0
     while excess(weight + side * step, j) < 0:
         step *= 2
@@ -292,14 +350,14 @@ def _crossing(excess, weight, side, j):
 def logit_intervals(
     features: np.ndarray,  # (batch, features)
     labels: np.ndarray,  # (batch,), 0 or 1, both present
-    confidence: float = 0.95,  # share of such intervals that should hold the true weight
+    confidence: float = 0.95,  # share of such intervals that hold the truth
 ) -> np.ndarray:  # (features, 2), low and high
-    """Profile-likelihood intervals of the weights of `fit_logit` (Venzon and Moolgavkar, 1988).
+    """Profile-likelihood intervals of the weights of `fit_logit`.
 
-    Raises ValueError as `fit_logit`, and for a confidence outside (0, 1).
+    Raises ValueError as `fit_logit`, and for a confidence outside (0, 1). Source:
+    Venzon and Moolgavkar (1988), Applied Statistics 37, 87–94.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+    confidence = number(confidence, "confidence", above=0, below=1)
     scaled, labels, _, spread = _logit_problem(features, labels)
     best, most = _maximise(scaled, labels, np.zeros(scaled.shape[1] + 1))
     _require_finite_answer(best, scaled)
@@ -309,9 +367,10 @@ def logit_intervals(
         lost = 2 * (most - _maximise(scaled, labels, start, j)[1])
         return lost - chi2.ppf(confidence, 1)
 
-    columns = range(scaled.shape[1])
-    return np.array([[_crossing(excess, best[j], side, j) / spread[j] for side in (-1, 1)]
-                     for j in columns])  # fmt: skip
+    ends = np.empty((len(best) - 1, 2))
+    for j, s in np.ndindex(ends.shape):
+        ends[j, s] = _crossing(excess, best[j], (-1, 1)[s], j) / spread[j]
+    return ends
 
 # %% ../nbs/19-scenarios.ipynb #1527f82f
 def treatment_effects(
@@ -324,8 +383,7 @@ def treatment_effects(
     Raises ValueError where `column` is not there or holds other values.
     """
     features = as_floats(features, "features", 2)
-    if not isinstance(column, numbers.Integral) or not 0 <= column < features.shape[1]:
-        raise ValueError(f"column must be from 0 to {features.shape[1] - 1}, got {column!r}")
+    column = whole_number(column, "column", 0, features.shape[1] - 1)
     if not np.isin(features[:, column], (0, 1)).all():
         raise ValueError(f"column {column} of features must hold 0 and 1 only")
     without, treated = features.copy(), features.copy()
@@ -358,7 +416,13 @@ def _log_chance(rules, days, sharpe):
 
 check_log_chance = Exercise(
     expected=_log_chance,
-    cases=[(1, 252, 0.0), (156, 1008, 1.0), (1000, 1008, 2.0), (10, 2520, 3.0), (10, 2520, 6.0)],
+    cases=[
+        (1, 252, 0.0),
+        (156, 1008, 1.0),
+        (1000, 1008, 2.0),
+        (10, 2520, 3.0),
+        (10, 2520, 6.0),
+    ],
 )
 
 # %% ../nbs/19-scenarios.ipynb #2d46222a
@@ -371,5 +435,11 @@ def _share_difference_interval(k1, n1, k2, n2):
 
 check_share_difference_interval = Exercise(
     expected=_share_difference_interval,
-    cases=[(5, 10, 5, 10), (8, 14, 3, 18), (3, 18, 8, 14), (0, 10, 0, 20), (10, 10, 0, 10)],
+    cases=[
+        (5, 10, 5, 10),
+        (8, 14, 3, 18),
+        (3, 18, 8, 14),
+        (0, 10, 0, 20),
+        (10, 10, 0, 10),
+    ],
 )

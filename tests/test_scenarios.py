@@ -20,6 +20,7 @@ from sentiment_course.scenarios import (
     check_corrected_share,
     check_log_chance,
     check_share_difference_interval,
+    copied_texts,
     fit_logit,
     group_interval,
     logit_intervals,
@@ -93,9 +94,19 @@ def test_group_interval_moves_and_scales_with_the_values(seed, scale, shift):
     moved = group_interval(scale * values + shift, groups, resamples=200)
     np.testing.assert_allclose(moved, (scale * low + shift, scale * high + shift), atol=1e-9)
     named = np.array([f"group {g}" for g in groups])
-    assert group_interval(values, named, resamples=200) == (low, high)
+    np.testing.assert_allclose(group_interval(values, named, resamples=200), (low, high))
     means = [values[groups == g].mean() for g in np.unique(groups)]
-    assert min(means) <= low <= high <= max(means)
+    assert min(means) - 1e-9 <= low <= high <= max(means) + 1e-9
+
+
+@examples
+@given(seeds)
+def test_group_interval_is_the_same_whatever_the_order_of_the_sums(seed):
+    rng = np.random.default_rng(seed)
+    values, groups = rng.normal(size=60), rng.integers(9, size=60)
+    order = rng.permutation(60)
+    one, other = group_interval(values, groups), group_interval(values[order], groups[order])
+    np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
 @few
@@ -330,6 +341,71 @@ def test_word_shares_refuse(texts, labels, named):
         word_shares(texts, labels)
 
 
+@examples
+@given(st.lists(st.tuples(WORDS.map(" ".join), st.booleans()), min_size=1, max_size=12), seeds)
+def test_word_shares_do_not_hang_on_the_order_of_the_texts(pairs, seed):
+    texts, praise = zip(*pairs, strict=True)
+    assume(any(praise))
+    labels = ["positive" if p else "negative" for p in praise]
+    order = np.random.default_rng(seed).permutation(len(texts))
+    again = word_shares([texts[i] for i in order], [labels[i] for i in order])
+    pd.testing.assert_frame_equal(word_shares(texts, labels), again)
+    assert again.index.is_monotonic_increasing  # so that a stable sort leaves ties in order
+
+
+# Copies
+
+
+def runs_of(text, run):
+    """The runs of `run` words in a text, by a loop."""
+    words = tokenize(text)
+    return {tuple(words[i : i + run]) for i in range(len(words) - run + 1)}
+
+
+@examples
+@given(st.lists(WORDS.map(" ".join), max_size=7), st.integers(1, 3), st.floats(0.01, 1))
+def test_copies_are_the_pairs_with_the_jaccard_index_asked_for(texts, run, threshold):
+    expected = {}
+    for i, first in enumerate(texts):
+        for j in range(i + 1, len(texts)):
+            a, b = runs_of(first, run), runs_of(texts[j], run)
+            if a | b:
+                expected[i, j] = len(a & b) / len(a | b)
+    found = copied_texts(texts, threshold, run)
+    shown = {(i, j): overlap for i, j, overlap in found.itertuples(index=False)}
+    assert shown == {p: pytest.approx(j) for p, j in expected.items() if j >= threshold}
+    keys = [(-overlap, i, j) for i, j, overlap in found.itertuples(index=False)]
+    assert keys == sorted(keys)
+
+
+@examples
+@given(st.lists(WORDS.map(" ".join), min_size=1, max_size=7), seeds)
+def test_copies_do_not_hang_on_the_order_of_the_texts(texts, seed):
+    order = np.random.default_rng(seed).permutation(len(texts))
+    there = copied_texts(texts, 0.3, 2)
+    again = copied_texts([texts[i] for i in order], 0.3, 2)
+    pairs = {
+        frozenset((int(order[i]), int(order[j]))) for i, j in again[["first", "second"]].values
+    }
+    assert pairs == {frozenset(pair) for pair in there[["first", "second"]].values.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("a b",), "texts"),
+        ((["a", None],), "texts"),
+        ((["a"], 0), "threshold"),
+        ((["a"], 1.1), "threshold"),
+        ((["a"], 0.5, 0), "run"),
+        ((["a"], 0.5, 1.5), "run"),
+    ],
+)
+def test_copies_refuse(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        copied_texts(*arguments)
+
+
 # Logistic regression
 
 
@@ -408,7 +484,7 @@ def test_effects_agree_with_statsmodels(seed):
     assert effects.mean() == pytest.approx(peer.margeff[2], abs=1e-6)
     assert np.all(np.sign(effects) == np.sign(fitted["weights"][2]))
     turned = features * [1, 1, -1] + [0, 0, 1]  # who had it has it not: the effect is the same
-    np.testing.assert_array_equal(treatment_effects(fitted, turned, 2), effects)
+    np.testing.assert_allclose(treatment_effects(fitted, turned, 2), effects, atol=1e-12)
 
 
 def test_students_as_statsmodels_prints_them():
