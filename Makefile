@@ -37,7 +37,7 @@ lab: .venv/.installed-dev
 	cd nbs && ../$(BIN)/jupyter lab
 
 docs: .venv/.installed-docs
-	$(BIN)/python tools/build_site.py
+	$(BIN)/python tools/build_site.py $(STRICT)
 
 serve: docs
 	$(BIN)/python tools/serve_site.py

@@ -180,8 +180,7 @@ def imports_of(notebook, module):
     lines = sorted(plain) + [from_line(name, names[name]) for name in sorted(names)]
     if not lines:
         return ""
-    if module:
-        lines.append(f"from {module} import *  # what this chapter defines")
+    lines.append(f"from {module} import *  # what this chapter defines")
     own = partial(rank, own=module.partition(".")[0])
     groups = groupby(sorted(lines, key=own), key=own)
     return "\n\n".join("\n".join(group) for _, group in groups)
