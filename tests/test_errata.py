@@ -9,9 +9,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from sentiment_course import algorithms, formulas
 from sentiment_course import errata as module
+from sentiment_course.algorithms import verdict
 from sentiment_course.article import PRINTED
-from sentiment_course.errata import ROWS, SECTIONS, cards, coverage, errata, verdict
+from sentiment_course.errata import ROWS, SECTIONS, cards, coverage, errata
 
 NBS = Path(__file__).parent.parent / "nbs"
 PACKAGE = Path(module.__file__).parent
@@ -115,7 +117,13 @@ SUPPORTS = {
         lambda m: m["silent"] > 0.65 and [round(m[k], 4) for k in ("low", "high")] == WILSON,
     ),
     "seeds": ("imprecise", lambda m: m["free"] == "weights and shuffle"),
-    "described_settings": ("right", lambda m: True),
+    "described_settings": (
+        "right",
+        lambda m: (
+            (m["epochs"], m["loss"], m["optimizer"])
+            == (3, "sparse_categorical_crossentropy", "adam")
+        ),
+    ),
     "films_to_tweets": ("imprecise", lambda m: m["score"] < m["silent"]),
     "one_pixel": ("imprecise", lambda m: m["placed"] > 0.9 > 0.6 > m["moved"]),
     "lucky_backtests": ("imprecise", lambda m: m["chosen"] > 0.9 and abs(m["later"]) < 0.4),
@@ -175,23 +183,23 @@ def test_only_citations_get_the_verdicts_of_citations(table):
 
 
 def test_rows_stand_in_the_order_of_the_article(table):
-    order = [number for number, *_ in SECTIONS]
-    places = table.section.map(order.index)
-    assert places.is_monotonic_increasing
+    assert table.section.map(list(SECTIONS.number).index).is_monotonic_increasing
+    in_program = table.quotation[table.section == "5.2"].map(PRINTED.index)
+    assert in_program.is_monotonic_increasing
 
 
 def test_every_check_is_used_and_every_use_is_supported(table):
     used = set(table.evidence[table.evidence.str.startswith("run: ")].str.removeprefix("run: "))
     assert used == set(SUPPORTS)
     for name in used:
-        check = getattr(module, name)
+        check = module.check_named(name)
         assert inspect.getdoc(check) and not inspect.signature(check).parameters
 
 
 @pytest.mark.parametrize("name", SUPPORTS)
 def test_check_supports_its_rows(table, name):
     expected, holds = SUPPORTS[name]
-    measured = module._measured(getattr(module, name))
+    measured = algorithms.measured(module.check_named(name))
     assert measured["verdict"] == expected and holds(measured), measured
     rows = table[table.evidence == f"run: {name}"]
     assert len(rows) and (rows.verdict == expected).all()
@@ -206,7 +214,7 @@ def test_numbers_of_checked_rows_come_from_the_check():
 
 
 def test_quoted_code_is_the_code_that_is_run():
-    code = PRINTED + "".join(module.PSEUDO_CODES.values())
+    code = PRINTED + "".join(algorithms.PSEUDO_CODES.values())
     for row in ROWS:
         is_code = not re.search(r"[\u4e00-\u9fff]", row["quotation"])
         if is_code and row["section"] in ("3.1", "3.2", "3.3", "5.2"):
@@ -226,7 +234,7 @@ def test_other_parts_are_refused(part):
 
 
 def test_files_have_every_column():
-    for name, columns in (("errata.tsv", 8), ("sections.tsv", 4)):
+    for name, columns in (("errata.tsv", 8), ("sections.tsv", 4), ("defects.tsv", 9)):
         lines = (PACKAGE / name).read_text(encoding="utf-8").splitlines()
         assert {line.count("\t") + 1 for line in lines} == {columns}, name
         fields = [field for line in lines for field in line.split("\t")]
@@ -243,12 +251,12 @@ def test_verdict():
 
 def test_sections_are_the_article_s_headings():
     headings = HEADINGS.read_text(encoding="utf-8").splitlines()
-    assert [f"{number} {chinese}" for number, chinese, *_ in SECTIONS] == headings
-    assert all(english and links for _, _, english, links in SECTIONS)
+    assert (SECTIONS.number + " " + SECTIONS.chinese).tolist() == headings
+    assert (SECTIONS[["english", "chapters"]] != "").all(axis=None)
 
 
 def test_every_link_leads_to_a_heading(table):
-    links = set(table.chapter) | {link for *_, links in SECTIONS for link in links}
+    links = set(table.chapter) | set(" ".join(SECTIONS.chapters).split())
     for link in sorted(links):
         notebook, _, anchor = link.partition("#")
         assert (NBS / notebook).is_file(), f"{link}: no such notebook"
@@ -264,13 +272,13 @@ def test_cards_and_coverage_show_every_row(table):
 
 
 def test_report_names_verdict_and_numbers(capsys):
-    module.report(module.cross_entropy_example)
+    algorithms.report(formulas.cross_entropy_example)
     told = capsys.readouterr().out
     assert told.startswith("cross_entropy_example: wrong\n") and "natural = 0.3285" in told
 
 
 def test_running_the_program_loads_no_tensorflow():
-    code = "import sys; from sentiment_course.errata import missing_import as check; check();"
+    code = "import sys; from sentiment_course.practice import missing_import as check; check();"
     code += "print(*({'tensorflow', 'tensorflow_hub', 'keras'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
