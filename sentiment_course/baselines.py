@@ -8,15 +8,19 @@ __all__ = ['PIECE', 'LADDER_COLUMNS', 'NEGATIONS', 'check_rank_products', 'check
            'tokenize', 'term_vectorizer', 'TfidfClassifier', 'climb', 'format_ladder', 'draw_ladder']
 
 # %% ../nbs/07-baselines.ipynb #736eeedf
+import json
 import math
 import re
 from functools import cache
+from pathlib import Path
 from statistics import NormalDist
 from time import perf_counter
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -24,6 +28,13 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from threadpoolctl import threadpool_limits
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
+# %% ../nbs/07-baselines.ipynb #b7imp001
+from sentiment_course.assets import (
+    damaged_classifier,
+    read_saved,
+    saved_note,
+    write_saved,
+)
 from .exercises import Exercise
 from .reviews import check_texts, check_training
 
@@ -35,10 +46,12 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self,
         texts,  # any sequence of str, or none at all
     ) -> np.ndarray:  # (texts, classes), in the order of `classes_`
-        "The probability of each class. Raises `ValueError` before `fit` and for what is not text."
+        "How probable each class is. Raises `ValueError` before `fit`, or for no text."
         check_is_fitted(self)
         texts = check_texts(texts)
-        return self._probabilities(texts) if texts else np.empty((0, len(self.classes_)))
+        return (
+            self._probabilities(texts) if texts else np.empty((0, len(self.classes_)))
+        )
 
     def predict(
         self,
@@ -47,6 +60,65 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         "The most probable class of each text, the first of equals."
         probabilities = self.predict_proba(texts)
         return self.classes_[probabilities.argmax(axis=1)]
+
+    def save(
+        self,
+        path,  # a folder; an earlier classifier there is replaced
+    ):
+        "Write the trained classifier: what it learned as JSON and safetensors."
+        check_is_fitted(self)
+        _write_rung(self, Path(path))
+
+    @classmethod
+    def load(
+        cls,
+        path,  # a folder that `save` wrote
+    ):
+        "The classifier in `path`. Raises `ValueError` where none is, or a damaged one."
+        return _read_rung(cls, Path(path))
+
+# %% ../nbs/07-baselines.ipynb #b7save01
+_STATE = {"state.json", "state.safetensors"}
+
+
+def _write_rung(classifier, path):
+    "Write what a classifier learned: `_state` answers arrays, and what JSON can hold."
+    arrays, rest = classifier._state()
+    # safetensors writes the bytes as they lie; scikit-learn may keep columns together.
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    parameters = {name: float(value) for name, value in classifier.get_params().items()}
+    note = {"kind": type(classifier).__name__, "parameters": parameters,
+            "classes": classifier.classes_.tolist()}  # fmt: skip
+    files = {"state.json": json.dumps(rest, ensure_ascii=False).encode(),
+             "state.safetensors": save(arrays)}  # fmt: skip
+    write_saved(path, files, note)
+
+# %% ../nbs/07-baselines.ipynb #b7save02
+def _read_rung(cls, path):
+    "The classifier of the class `cls` that `_write_rung` wrote."
+    kind = saved_note(path).get("kind", "BertClassifier")
+    if kind != cls.__name__:
+        raise ValueError(
+            f"{path} holds a {kind}, not a {cls.__name__}: load it as such"
+        )
+    note, files = read_saved(path, _STATE)
+    try:
+        classifier = cls(**note["parameters"])
+        classifier.classes_ = np.array(note["classes"])
+        if len(set(classifier.classes_.tolist())) < 2 or classifier.classes_.ndim != 1:
+            raise ValueError("there must be two classes or more")
+        arrays = load(files["state.safetensors"])
+        classifier._restore(arrays, json.loads(files["state.json"]))
+    except (ValueError, KeyError, TypeError, SafetensorError):
+        raise damaged_classifier(path, "what it learned") from None
+    return classifier
+
+# %% ../nbs/07-baselines.ipynb #b7save03
+def _shaped(array, shape):
+    "The array, or a ValueError where it has not that shape."
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"an array must have the shape {shape}")
+    return array
 
 # %% ../nbs/07-baselines.ipynb #e292c6d0
 class MajorityClassifier(TextClassifier):
@@ -66,6 +138,12 @@ class MajorityClassifier(TextClassifier):
     def _probabilities(self, texts):
         return np.tile(self.shares_, (len(texts), 1))
 
+    def _state(self):
+        return {"shares": self.shares_}, {}
+
+    def _restore(self, arrays, rest):
+        self.shares_ = _shaped(arrays["shares"], (len(self.classes_),))
+
 # %% ../nbs/07-baselines.ipynb #73c02c37
 def wilson_interval(
     correct: int,  # how many were right
@@ -74,13 +152,16 @@ def wilson_interval(
 ) -> tuple:  # (low, high), in [0, 1]
     """Wilson's interval for an accuracy.
 
-    Raises `ValueError` unless 0 ≤ `correct` ≤ `total`, both whole, and 0 < `confidence` < 1.
+    Raises `ValueError` unless 0 ≤ `correct` ≤ `total`, both whole, and
+    0 < `confidence` < 1.
     Source: Wilson (1927), Journal of the American Statistical Association 22, 209–212.
     """
     if not float(total).is_integer() or total < 1:
         raise ValueError(f"total must be a whole number from 1 on, not {total}")
     if not float(correct).is_integer() or not 0 <= correct <= total:
-        raise ValueError(f"correct must be a whole number from 0 to {total}, not {correct}")
+        raise ValueError(
+            f"correct must be a whole number from 0 to {total}, not {correct}"
+        )
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -97,7 +178,7 @@ _analyzer = cache(SentimentIntensityAnalyzer)
 def compound_scores(
     texts,  # any sequence of str
 ) -> np.ndarray:  # (texts,), in [−1, 1]; 0 where VADER knows no word of the text
-    """VADER's compound score of each text; of more than `PIECE` words, the mean over pieces.
+    """VADER's compound score of each text; of over `PIECE` words, the mean of pieces.
 
     Raises `ValueError` for what is not text. Source: Hutto and Gilbert (2014).
     """
@@ -106,7 +187,9 @@ def compound_scores(
         words = text.split()
         pieces = [" ".join(words[i : i + PIECE]) for i in range(0, len(words), PIECE)]
         pieces = pieces if len(pieces) > 1 else [text]
-        scores.append(np.mean([_analyzer().polarity_scores(p)["compound"] for p in pieces]))
+        scores.append(
+            np.mean([_analyzer().polarity_scores(p)["compound"] for p in pieces])
+        )
     return np.array(scores, dtype=float)
 
 # %% ../nbs/07-baselines.ipynb #b87e81ab
@@ -114,17 +197,19 @@ def _praise(texts, labels, classes):
     "Which of two `classes` is praise, 0 or 1. Raises ValueError for more than two."
     if len(classes) > 2:
         raise ValueError(
-            f"labels hold {len(classes)} classes, but a lexicon tells only praise from blame: "
-            "use TfidfClassifier"
+            f"labels hold {len(classes)} classes, but a lexicon tells only praise from "
+            "blame: use TfidfClassifier"
         )
     if list(classes) == ["negative", "positive"]:
         return 1
     scores = compound_scores(texts)
-    return int(scores[labels == classes[1]].mean() >= scores[labels == classes[0]].mean())
+    return int(
+        scores[labels == classes[1]].mean() >= scores[labels == classes[0]].mean()
+    )
 
 # %% ../nbs/07-baselines.ipynb #8607bc26
 class LexiconClassifier(TextClassifier):
-    """VADER's compound score c as a classifier. Learns only which of two labels is praise.
+    """VADER's compound score c as a classifier. Learns only which label is praise.
 
     Its probability of praise, (1 + c) / 2, rises with the score but is not calibrated.
     """
@@ -134,7 +219,7 @@ class LexiconClassifier(TextClassifier):
         texts,  # any sequence of str
         labels,  # one label a text, of two classes
     ):
-        "Praise is “positive” beside “negative”, else the label of the higher mean score."
+        "Praise is “positive” beside “negative”, else the label of the higher mean."
         texts, labels = check_training(texts, labels)
         self.classes_ = np.unique(labels)
         self.praise_ = _praise(texts, labels, self.classes_)
@@ -142,7 +227,15 @@ class LexiconClassifier(TextClassifier):
 
     def _probabilities(self, texts):
         praise = (1 + compound_scores(texts)) / 2
-        return np.stack([1 - praise, praise] if self.praise_ else [praise, 1 - praise], axis=1)
+        return np.stack(
+            [1 - praise, praise] if self.praise_ else [praise, 1 - praise], axis=1
+        )
+
+    def _state(self):
+        return {"praise": np.array([self.praise_])}, {}
+
+    def _restore(self, arrays, rest):
+        self.praise_ = int(_shaped(arrays["praise"], (1,))[0])
 
 # %% ../nbs/07-baselines.ipynb #5618b544
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff"  # kana and Chinese characters
@@ -152,7 +245,7 @@ _TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:'[^\W{_UNSPACED}]+)*|[^
 def tokenize(
     text: str,
 ) -> list:  # of str, in order
-    "Cut `text` into lower-case words with their apostrophes, runs of marks, Chinese characters."
+    "Cut `text` into lower-case words, runs of marks, and single Chinese characters."
     return _TOKEN.findall(text.lower().replace("’", "'"))
 
 # %% ../nbs/07-baselines.ipynb #a667768d
@@ -171,15 +264,17 @@ def term_vectorizer(
 
 # %% ../nbs/07-baselines.ipynb #ee1f38cc
 def _learn_terms(texts):
-    "A vectorizer fitted on `texts`, and their TF-IDF. Raises ValueError where there is no token."
+    "A vectorizer fitted on `texts`, and their TF-IDF; a ValueError where no token is."
     if not any(map(tokenize, texts)):
-        raise ValueError("texts hold no word, number or mark: there is nothing to learn from")
+        raise ValueError(
+            "texts hold no word, number or mark: there is nothing to learn from"
+        )
     vectorizer = term_vectorizer()
     return vectorizer, vectorizer.fit_transform(texts)
 
 
 def _learn_weights(terms, labels, C):
-    "Logistic regression, on one thread: more do not help here, and on a busy machine they wait."
+    "Logistic regression, on one thread: more do not help, and wait on a busy machine."
     with threadpool_limits(1):
         return LogisticRegression(C=C, max_iter=1000).fit(terms, labels)
 
@@ -198,7 +293,7 @@ class TfidfClassifier(TextClassifier):
         texts,  # any sequence of str
         labels,  # one label a text
     ):
-        "Learn a weight for every term. Raises `ValueError` for what cannot be learned from."
+        "Learn a weight for every term. Raises `ValueError` where it can learn nothing."
         texts, labels = check_training(texts, labels)
         self.vectorizer_, terms = _learn_terms(texts)
         self.model_ = _learn_weights(terms, labels, self.C)
@@ -208,38 +303,68 @@ class TfidfClassifier(TextClassifier):
     def _probabilities(self, texts):
         return self.model_.predict_proba(self.vectorizer_.transform(texts))
 
+    def _state(self):
+        learned = {"idf": self.vectorizer_.idf_, "coef": self.model_.coef_,
+                   "intercept": self.model_.intercept_}  # fmt: skip
+        return learned, {"terms": self.vectorizer_.get_feature_names_out().tolist()}
+
+    def _restore(self, arrays, rest):
+        terms, rows = rest["terms"], len(self.classes_) if len(self.classes_) > 2 else 1
+        self.vectorizer_ = term_vectorizer()
+        self.vectorizer_.vocabulary_ = {term: i for i, term in enumerate(terms)}
+        if len(self.vectorizer_.vocabulary_) != len(terms) or not terms:
+            raise ValueError("terms must differ")
+        self.vectorizer_.idf_ = _shaped(arrays["idf"], (len(terms),))
+        self.model_ = LogisticRegression(C=self.C)
+        self.model_.classes_ = self.classes_
+        self.model_.coef_ = _shaped(arrays["coef"], (rows, len(terms)))
+        self.model_.intercept_ = _shaped(arrays["intercept"], (rows,))
+
 # %% ../nbs/07-baselines.ipynb #5e5924f9
-LADDER_COLUMNS = ["rung", "accuracy", "low", "high", "train_seconds", "reviews_per_second",
-                  "test_size"]  # fmt: skip
+LADDER_COLUMNS = ["rung", "accuracy", "low", "high", "train_seconds",
+                  "reviews_per_second", "test_size"]  # fmt: skip
 
-
+# %% ../nbs/07-baselines.ipynb #b7climb1
 def _check_climb(rungs, train, test):
     "Raise a ValueError that says what is wrong with the arguments of `climb`."
     pairs = [r for r in rungs if isinstance(r, (tuple, list)) and len(r) == 2]
-    if not rungs or len(pairs) < len(rungs) or not all(hasattr(c, "fit") for _, c in pairs):
+    if (
+        not rungs
+        or len(pairs) < len(rungs)
+        or not all(hasattr(c, "fit") for _, c in pairs)
+    ):
         raise ValueError("rungs must be a list of (name, classifier), at least one")
     names = [name for name, _ in rungs]
     if len(set(names)) < len(names):
-        raise ValueError(f"rungs must have different names, not {', '.join(map(str, names))}")
+        raise ValueError(
+            f"rungs must have different names, not {', '.join(map(str, names))}"
+        )
     for part, table in [("train", train), ("test", test)]:
-        for column in ("text", "label"):
-            if column not in table:
-                there = ", ".join(map(str, table.columns))
-                raise ValueError(f"{part} has no column {column!r}; its columns are: {there}")
+        _check_columns(part, table)
     if test.empty:
         raise ValueError("test has no rows: there is nothing to score")
-    unknown = set(test["label"]) - set(train["label"])
-    if unknown:
-        raise ValueError(f"test has the label {min(map(repr, unknown))}, which train has not")
+    if unknown := set(test["label"]) - set(train["label"]):
+        first = min(map(repr, unknown))
+        raise ValueError(f"test has the label {first}, which train has not")
+
+# %% ../nbs/07-baselines.ipynb #b7climb2
+def _check_columns(part, table):
+    "Raise a ValueError unless the table has texts and labels."
+    for column in ("text", "label"):
+        if column not in table:
+            there = ", ".join(map(str, table.columns))
+            raise ValueError(
+                f"{part} has no column {column!r}; its columns are: {there}"
+            )
 
 # %% ../nbs/07-baselines.ipynb #b4baef66
 def climb(
     rungs: list,  # of (name, classifier); each classifier is fitted in place
     train: pd.DataFrame,  # with the columns `text`, `label` and, if known, `certainty`
     test: pd.DataFrame,  # likewise, held out
-    on_rung=None,  # called with each row, a dict, and the predictions as soon as they are known
+    on_rung=None,  # called with each row, a dict, and the predictions, once known
 ) -> pd.DataFrame:  # one row a rung, columns `LADDER_COLUMNS`; 95 % intervals
-    "Fit and score each rung, timing both. Raises `ValueError` naming the argument that is wrong."
+    "Fit and score each rung, timing both. Raises `ValueError` for a wrong argument."
     _check_climb(rungs, train, test)
     rows = []
     for name, classifier in rungs:
@@ -251,8 +376,8 @@ def climb(
         predicted = classifier.predict(test["text"])
         seconds = max(perf_counter() - fitted, 1e-9)
         correct = int(np.sum(np.asarray(predicted) == test["label"].to_numpy()))
-        numbers = (correct / len(test), *wilson_interval(correct, len(test)), fitted - start,
-                   len(test) / seconds, len(test))  # fmt: skip
+        numbers = (correct / len(test), *wilson_interval(correct, len(test)),
+                   fitted - start, len(test) / seconds, len(test))  # fmt: skip
         rows.append(dict(zip(LADDER_COLUMNS, (name, *numbers), strict=True)))
         if on_rung:
             on_rung(rows[-1], predicted)
@@ -263,7 +388,9 @@ def _check_ladder(table):
     "Raise a ValueError unless `table` is a ladder with at least one rung."
     missing = [column for column in LADDER_COLUMNS if column not in table]
     if missing or not len(table):
-        raise ValueError(f"table has no column {missing[0]!r}" if missing else "table has no rows")
+        raise ValueError(
+            f"table has no column {missing[0]!r}" if missing else "table has no rows"
+        )
 
 
 def _two_digits(value):
@@ -292,18 +419,20 @@ def draw_ladder(
     table: pd.DataFrame,  # as `climb` returns it
     ax: plt.Axes | None = None,  # where to draw; a new figure without it
 ) -> plt.Axes:
-    "The ladder as dots with 95 % intervals, first rung lowest, in matplotlib's text colours."
+    "The ladder as dots with 95 % intervals, first rung lowest."
     _check_ladder(table)
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 1.2 + 0.6 * len(table)), layout="constrained")
     for height, r in enumerate(table.itertuples()):
-        ax.plot([100 * r.low, 100 * r.high], [height] * 2, color="#3b82c4", lw=3, alpha=0.6)
+        ends = [100 * r.low, 100 * r.high]
+        ax.plot(ends, [height] * 2, color="#3b82c4", lw=3, alpha=0.6)
         ax.plot(100 * r.accuracy, height, "o", color="#3b82c4", ms=9)
         ax.text(100 * r.high + 1, height, f"{r.accuracy:.1%}", va="center", fontsize=13)
     ax.set_yticks(range(len(table)), table["rung"], fontsize=13)
     ax.set_ylim(-0.6, len(table) - 0.4)
     ax.set_xlim(100 * table["low"].min() - 3, 100 * table["high"].max() + 11)
-    ax.set_xlabel(f"accuracy on {table['test_size'].iloc[0]:,} reviews held out, %", fontsize=12)
+    count = f"{table['test_size'].iloc[0]:,}"
+    ax.set_xlabel(f"accuracy on {count} reviews held out, %", fontsize=12)
     ax.set_title("The ladder, with 95 % intervals", fontsize=13)
     ax.grid(axis="x", alpha=0.3)
     ax.spines[["top", "right", "left"]].set_visible(False)
@@ -336,20 +465,25 @@ def _reviews_needed(first, second):
     low, high = sorted((first, second))
     n = 1 if low < high else math.inf
     while n < math.inf:
-        if wilson_interval(round(low * n), n)[1] < wilson_interval(round(high * n), n)[0]:
+        if (
+            wilson_interval(round(low * n), n)[1]
+            < wilson_interval(round(high * n), n)[0]
+        ):
             break
         n += 1
     return n
 
-
+# %% ../nbs/07-baselines.ipynb #b7exer01
 check_rank_products = Exercise(
     expected=_rank_products,
-    cases=[({"a": (9, 10)},), ({"new": (2, 2), "old": (180, 200)},), ({"b": (5, 9), "a": (5, 9)},),
+    cases=[({"a": (9, 10)},), ({"new": (2, 2), "old": (180, 200)},),
+           ({"b": (5, 9), "a": (5, 9)},),
            ({"unread": (0, 0), "hated": (0, 50), "fair": (30, 60)},)],
 )  # fmt: skip
 check_mark_negation = Exercise(
     expected=_mark_negation,
-    cases=[([],), (["good"],), (["not", "good"],), (["no", "fun", ",", "but", "short"],),
+    cases=[([],), (["good"],), (["not", "good"],),
+           (["no", "fun", ",", "but", "short"],),
            (tokenize("It isn’t dull, never cheap, and not without charm!! Good"),)],
 )  # fmt: skip
 check_reviews_needed = Exercise(

@@ -1,5 +1,7 @@
 """`sentiment_course.baselines`: the lower rungs, Wilson's interval and the ladder."""
 
+import hashlib
+import json
 import math
 import pickle
 import re
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 from scipy.stats import binom, binomtest
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
@@ -527,3 +530,116 @@ def test_ladders_that_cannot_be_shown(show):
         show(LADDER[:0])
     with pytest.raises(ValueError, match="table has no column 'high'"):
         show(LADDER.drop(columns="high"))
+
+
+# Kept as data
+
+RUNGS = [
+    (MajorityClassifier(), ["bad", "good"]),
+    (LexiconClassifier(), ["bad", "good"]),
+    (TfidfClassifier(), ["bad", "good"]),
+    (TfidfClassifier(C=3.0), ["差", "好", "so-so"]),
+    (TfidfClassifier(), [1, 2, 3]),
+]
+KEPT = ["a dull film", 'dull "and" long', "a joy", "很好", "joy 😀", "so-so", "long, so-so"]
+
+
+@pytest.mark.parametrize("rung, labels", RUNGS)
+def test_what_is_saved_comes_back_and_answers_the_same(tmp_path, rung, labels):
+    labels = [labels[i % len(labels)] for i in range(len(KEPT))]
+    trained = clone(rung).fit(KEPT, labels)
+    trained.save(tmp_path / "model")
+    again = type(rung).load(str(tmp_path / "model"))
+    assert again.get_params() == trained.get_params()
+    assert again.classes_.tolist() == trained.classes_.tolist()
+    new = [*KEPT, "", "never seen", "dull joy 很"]
+    np.testing.assert_array_equal(again.predict_proba(new), trained.predict_proba(new))
+    again.save(tmp_path / "model")  # over the first
+    assert type(rung).load(tmp_path / "model").predict(new).tolist() == again.predict(new).tolist()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder with a saved TF-IDF classifier."""
+    TfidfClassifier().fit(KEPT, list("aabbabb")).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_what_is_saved_is_data_and_no_program(saved):
+    assert sorted(p.name for p in saved.iterdir()) == [
+        "classifier.json", "state.json", "state.safetensors"
+    ]  # fmt: skip
+    json.loads((saved / "state.json").read_text("utf-8"))
+    load_file(saved / "state.safetensors")
+
+
+def sign(folder):
+    """Write the hashes of the files in `folder` into its note, as who tampers with them would."""
+    note = json.loads((folder / "classifier.json").read_text("utf-8"))
+    note["sha256"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+                      for name in note["sha256"]}  # fmt: skip
+    (folder / "classifier.json").write_text(json.dumps(note), encoding="utf-8")
+
+
+def change_note(folder, **changes):
+    """Change entries of the note in `folder`; None takes one out."""
+    note = json.loads((folder / "classifier.json").read_text("utf-8")) | changes
+    note = {key: value for key, value in note.items() if value is not None}
+    (folder / "classifier.json").write_text(json.dumps(note), encoding="utf-8")
+
+
+def change_arrays(folder, **changes):
+    arrays = load_file(folder / "state.safetensors") | changes
+    save_file(arrays, folder / "state.safetensors")
+    sign(folder)
+
+
+def put(folder, name, data):
+    (folder / name).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "spoil, part",
+    [
+        (lambda f: put(f, "state.json", b"{}"), "damaged (state.json)"),
+        (lambda f: put(f, "state.safetensors", b""), "damaged (state.safetensors)"),
+        (lambda f: (f / "state.json").unlink(), "damaged (state.json)"),
+        (lambda f: put(f, "classifier.json", b"{"), "damaged (classifier.json)"),
+        (lambda f: put(f, "classifier.json", b"[]"), "damaged (classifier.json)"),
+        (lambda f: put(f, "classifier.json", b"[" * 100_000), "damaged (classifier.json)"),
+        (lambda f: (f / "classifier.json").unlink(), "no saved classifier"),
+        (lambda f: put(f, "saved_model.pb", b"x"), "holds saved_model.pb"),
+        (lambda f: change_note(f, sha256={"../../etc/passwd": "0"}), "damaged (classifier.json)"),
+        (lambda f: change_note(f, sha256=None), "damaged (classifier.json)"),
+        (lambda f: change_note(f, version="99.0.0"), "saved by version 99.0.0 of the course"),
+        (lambda f: change_note(f, version=7), "damaged (classifier.json)"),
+        (lambda f: change_note(f, kind=None), "holds a BertClassifier, not a TfidfClassifier"),
+        (lambda f: change_note(f, kind="MajorityClassifier"), "holds a MajorityClassifier"),
+        (lambda f: change_note(f, classes=["a"]), "damaged"),
+        (lambda f: change_note(f, classes=["a", "a"]), "damaged"),
+        (lambda f: change_note(f, classes=["a", "b", "c"]), "damaged"),
+        (lambda f: change_note(f, classes=[["a"], ["b"]]), "damaged"),
+        (lambda f: change_note(f, parameters={"D": 1}), "damaged"),
+        (lambda f: change_arrays(f, idf=np.ones(1)), "damaged"),
+        (lambda f: change_arrays(f, coef=np.ones((1, 1))), "damaged"),
+        (lambda f: change_arrays(f, intercept=np.array([np.nan])), "damaged"),
+        (lambda f: (put(f, "state.json", b'{"terms": []}'), sign(f)), "damaged"),
+        (lambda f: (put(f, "state.json", b'{"terms": 5}'), sign(f)), "damaged"),
+        (lambda f: (put(f, "state.safetensors", b"no"), sign(f)), "damaged"),
+    ],
+)  # fmt: skip
+def test_a_saved_classifier_that_is_damaged_foreign_or_newer_is_refused(saved, spoil, part):
+    spoil(saved)
+    with pytest.raises(ValueError) as caught:
+        TfidfClassifier.load(saved)
+    assert part in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_nothing_that_is_no_classifier_is_replaced(tmp_path):
+    (tmp_path / "photos").mkdir()
+    put(tmp_path / "photos", "1.jpg", b"mine")
+    with pytest.raises(FileExistsError, match="photos exists and is no classifier"):
+        TfidfClassifier().fit(KEPT, list("aabbabb")).save(tmp_path / "photos")
+    with pytest.raises(NotFittedError):
+        TfidfClassifier().save(tmp_path / "new")
+    assert [p.name for p in tmp_path.rglob("*")] == ["photos", "1.jpg"]
