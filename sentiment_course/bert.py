@@ -9,8 +9,7 @@ __all__ = ['PRECISIONS', 'NOTE', 'HEAD', 'FILES', 'check_learning_rate_at', 'che
            'compile_network', 'compile_for_device', 'train_on_both', 'Curves', 'train_epoch', 'training_state',
            'Checkpoint', 'replace_file', 'load_checkpoint', 'fingerprint', 'weights_of', 'use_averages', 'fine_tune',
            'one_epoch', 'validate', 'to_keep', 'stopped', 'BertPredictor', 'BertKeeper', 'BertClassifier',
-           'save_classifier', 'read_saved', 'load_classifier', 'plain_strings', 'string_tokenizer', 'string_module',
-           'export_classifier']
+           'save_classifier', 'read_saved', 'load_classifier']
 
 # %% ../nbs/12-bert.ipynb #62223d83
 import hashlib
@@ -37,11 +36,8 @@ from .assets import swap
 from .doctor import best_precision, gpus, quiet
 from sentiment_course.encoders import (
     encoder_from,
-    hushed,
     keras,
     load_encoder,
-    module_program,
-    module_variables,
     pad,
     save_encoder,
     seeded_dropout,
@@ -561,6 +557,8 @@ class BertKeeper(BertPredictor):
 
     def export(self, path):
         "Write a SavedModel that takes strings to the folder `path`; an earlier one is replaced."
+        from sentiment_course.hub import export_classifier  # a later chapter, which needs this one
+
         check_is_fitted(self)
         export_classifier(self, Path(path))
 
@@ -675,84 +673,6 @@ def _checked(told, files):
                if data is None or _digest(data) != hashes[name])  # fmt: skip
     return note, next(damaged, None)
 
-
-# %% ../nbs/12-bert.ipynb #39be442d
-def plain_strings(tf, text, strings, lowercase):
-    "Strings as BERT wants them before they are cut. Devlin et al. (2018), reference code."
-    strings = tf.strings.regex_replace(strings, r"[\t\n\r]|\p{Zs}", " ")
-    strings = tf.strings.regex_replace(strings, r"\p{C}|\x{FFFD}", "")
-    if lowercase:
-        strings = tf.strings.regex_replace(text.normalize_utf8(strings, "NFD"), r"\p{Mn}", "")
-        strings = tf.strings.lower(strings, encoding="utf-8")
-    return strings
-
-# %% ../nbs/12-bert.ipynb #99d82b5e
-def string_tokenizer(tf, text, encoder, max_length):
-    "A function of strings (batch,) to token ids, ragged (batch, length), and the table it uses."
-    words = encoder.tokenizer.get_vocab()
-    names, numbers = list(words), tf.constant(list(words.values()), tf.int64)
-    start = tf.lookup.KeyValueTensorInitializer(tf.constant(names), numbers)
-    table = tf.lookup.StaticVocabularyTable(start, num_oov_buckets=1)
-    cut = text.BertTokenizer(table, token_out_type=tf.int32, lower_case=False)
-    longest = min(max_length, encoder.config["max_position_embeddings"]) - 2
-
-    def tokenize(strings):
-        strings = plain_strings(tf, text, strings, encoder.lowercase)
-        ids = cut.tokenize(strings).merge_dims(1, 2)[:, :longest]
-        edge = tf.ones([tf.size(strings), 1], tf.int32)
-        return tf.concat([edge * words["[CLS]"], ids, edge * words["[SEP]"]], axis=1)
-
-    return tokenize, table
-
-# %% ../nbs/12-bert.ipynb #3999df75
-def string_module(tf, text, classifier):
-    "A TensorFlow object that takes strings (batch,) and answers labels and probabilities."
-    encoder, module = classifier.encoder_, tf.train.Checkpoint()
-    weights = module_variables(tf, encoder)
-    encode = module_program(tf, weights, encoder.config)
-    tokenize, table = string_tokenizer(tf, text, encoder, classifier.max_length)
-    kernel, bias = map(tf.Variable, classifier.network_.get_layer("head").get_weights())
-    classes = tf.constant(classifier.classes_.tolist())
-
-    def classify(texts):
-        tokens = tokenize(texts)
-        ids, mask = tokens.to_tensor(), tf.ones_like(tokens).to_tensor()
-        inputs = {"input_word_ids": ids, "input_mask": mask, "input_type_ids": tf.zeros_like(ids)}
-        m = tf.cast(mask, tf.float32)[:, :, None]
-        mean = tf.reduce_sum(m * encode(inputs)["sequence_output"], 1) / tf.reduce_sum(m, 1)
-        probabilities = tf.nn.softmax(mean @ kernel + bias)
-        label = tf.gather(classes, tf.argmax(probabilities, 1))
-        return {"labels": label, "probabilities": probabilities}
-
-    module.__call__ = tf.function(classify, [tf.TensorSpec([None], tf.string, "texts")])
-    module.variables, module.table = [*weights.values(), kernel, bias], table
-    return module
-
-# %% ../nbs/12-bert.ipynb #d2b8b27c
-def export_classifier(
-    classifier,  # a trained `BertClassifier`
-    path: Path,
-):
-    "Write the SavedModel of `string_module`, with the signature `serving_default`."
-    if path.exists() and not (path / "saved_model.pb").is_file():
-        raise FileExistsError(f"{path} exists and is no SavedModel: choose another folder")
-    tf, text = _load_text()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with hushed(), tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as temporary:
-        ready, module = Path(temporary, "ready"), string_module(tf, text, classifier)
-        tf.saved_model.save(module, str(ready), module.__call__.get_concrete_function())
-        swap(ready, path, Path(temporary, "old"))
-
-# %% ../nbs/12-bert.ipynb #38ef7407
-def _load_text():
-    "TensorFlow and TensorFlow Text, or a ValueError that says what to install."
-    try:
-        with quiet():
-            import tensorflow as tf
-            import tensorflow_text as text
-    except ImportError as error:
-        raise ValueError(f"export needs `pip install tensorflow-text` ({error})") from None
-    return tf, text
 
 # %% ../nbs/12-bert.ipynb #82f625d5
 def _learning_rate(step, steps, peak):

@@ -176,7 +176,7 @@ MENDS = [
 @pytest.fixture
 def hub_cache(encoder, tmp_path, monkeypatch):
     """The small encoder as a module under the handle that the article means."""
-    from sentiment_course.encoders import save_hub_encoder
+    from sentiment_course.hub import save_hub_encoder
 
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://localhost:1")  # nobody answers

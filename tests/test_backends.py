@@ -23,8 +23,8 @@ with quiet():
         load_encoder,
         pad,
         save_encoder,
-        save_hub_encoder,
     )
+    from sentiment_course.hub import save_hub_encoder
 
 OTHERS = [
     pytest.param(

@@ -30,7 +30,6 @@ with quiet():
         logits_of,
         soft_targets,
         stopped,
-        string_tokenizer,
         to_keep,
     )
     from sentiment_course.encoders import (
@@ -42,6 +41,7 @@ with quiet():
         save_encoder,
         save_hub_encoder,
     )
+    from sentiment_course.hub import string_tokenizer
 
 QUICK = {"epochs": 1, "max_length": 16, "precision": "float32", "verbose": False}
 

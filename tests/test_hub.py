@@ -21,19 +21,18 @@ from sentiment_course.reviews import SOURCES, load_ratings
 with quiet():
     import tensorflow as tf
 
-    from sentiment_course import encoders
+    from sentiment_course import hub
     from sentiment_course.encoders import (
         Encoder,
         build_encoder,
         keras,
         load_encoder,
-        make_module,
-        module_names,
         pad,
         read_vocabulary,
         save_encoder,
-        save_hub_encoder,
+        write_vocabulary,
     )
+    from sentiment_course.hub import make_module, module_names, save_hub_encoder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "The", "film", "Film", "was", "good", "bad",
          "##s", ".", ",", "!", "ünïc", "une", "no"]  # fmt: skip
@@ -158,7 +157,7 @@ def test_the_two_gelus_are_told_apart(tiny, folder):
     again = load_encoder(folder)
     ids, mask = pad(again.tokenize(TEXTS))
     right = vectors(again.model, ids, mask)
-    encoders.use_gelu(again.model, "gelu_new")
+    hub.use_gelu(again.model, "gelu_new")
     assert np.abs(vectors(again.model, ids, mask) - right).max() > 1e-4
 
 
@@ -198,9 +197,9 @@ def test_precision_is_that_of_the_work(folder, tiny):
 def test_hub_layer_trains_it(folder, tiny):
     """TensorFlow Hub's own layer: every variable gets a gradient, and training drops out."""
     with quiet():
-        import tensorflow_hub as hub
+        import tensorflow_hub
 
-    layer = hub.KerasLayer(str(folder), trainable=True)
+    layer = tensorflow_hub.KerasLayer(str(folder), trainable=True)
     ids, mask = pad(tiny.tokenize(TEXTS))
     inputs = {"input_word_ids": ids, "input_mask": mask, "input_type_ids": np.zeros_like(ids)}
     inputs = {name: tf.constant(array) for name, array in inputs.items()}
@@ -243,7 +242,7 @@ def test_vocabulary_with_a_word_twice_keeps_its_lines(tiny, tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(words) + "\n", encoding="utf-8")
     tokenizer = read_vocabulary(path, False, len(WORDS))
-    encoders.write_vocabulary(tokenizer, path)
+    write_vocabulary(tokenizer, path)
     again = read_vocabulary(path, False, len(WORDS))
     for text in ["good no", "bad"]:
         assert again.encode(text).ids == tokenizer.encode(text).ids
@@ -362,7 +361,7 @@ def spoiled(made, tmp_path, monkeypatch):
         spoil(parts)
         parts.variables = list(parts.variables.values())
         (tmp_path / "saved_model.pb").touch()
-        monkeypatch.setattr(encoders, "open_module", lambda _: Callable(parts))
+        monkeypatch.setattr(hub, "open_module", lambda _: Callable(parts))
         refused(tmp_path, said)
 
     return load
