@@ -22,6 +22,7 @@ from scipy.stats import binomtest, norm
 from sklearn.base import clone
 
 from .baselines import NEGATIONS, tokenize, wilson_interval
+from .checks import number, whole_number
 from .exercises import Exercise
 from .losses import cross_entropy_from_logits, softmax
 from .reviews import check_texts
@@ -29,7 +30,7 @@ from .reviews import check_texts
 # %% ../nbs/16-evaluation.ipynb #ca0486d4
 MEASURES = ("accuracy", "balanced accuracy", "F1")
 
-
+# %% ../nbs/16-evaluation.ipynb #9352573b
 def _same_length(**arrays):
     "The arrays, or a ValueError where one is empty, shorter, or has a missing value."
     arrays = {name: np.asarray(a) for name, a in arrays.items()}
@@ -52,9 +53,8 @@ def measures(
 ) -> np.ndarray:  # accuracy, balanced accuracy, macro F1, named by `MEASURES`
     """Three measures from the confusion matrix.
 
-    A class that has no text is left out of the second.
-
-    Raises `ValueError` for input that is empty, of two lengths, or missing.
+    A class that has no text is left out of the second. Raises `ValueError` for input
+    that is empty, of two lengths, or missing.
     """
     labels, predicted = _same_length(labels=labels, predicted=predicted)
     classes, ids = np.unique(np.concatenate([labels, predicted]), return_inverse=True)
@@ -62,9 +62,8 @@ def measures(
     matrix = np.bincount(ids[:n] * k + ids[n:], minlength=k * k).reshape(k, k)
     found, true, called = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     recall = found[true > 0] / true[true > 0]
-    return np.array(
-        [found.sum() / n, recall.mean(), np.mean(2 * found / (true + called))]
-    )
+    f1 = 2 * found / (true + called)
+    return np.array([found.sum() / n, recall.mean(), f1.mean()])
 
 # %% ../nbs/16-evaluation.ipynb #247c95f3
 def bootstrap_interval(
@@ -79,22 +78,15 @@ def bootstrap_interval(
     Raises `ValueError` for arrays that are empty or of different lengths, or
     `confidence` outside (0, 1). Source: Efron (1979), The Annals of Statistics 7, 1–26.
     """
-    _check_confidence(confidence)
+    confidence = number(confidence, "confidence", above=0, below=1)
     if not arrays:
         raise ValueError("arrays: give at least one")
     arrays = list(_same_length(**{f"arrays[{i}]": a for i, a in enumerate(arrays)}))
     rng, n = np.random.default_rng(seed), len(arrays[0])
     drawn = (rng.integers(n, size=n) for _ in range(resamples))
     values = [statistic(*(a[rows] for a in arrays)) for rows in drawn]
-    low, high = np.quantile(
-        values, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0
-    )
-    return low, high
-
-# %% ../nbs/16-evaluation.ipynb #f76349d0
-def _check_confidence(confidence):
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    return tuple(np.quantile(values, tails, axis=0))
 
 # %% ../nbs/16-evaluation.ipynb #10087c40
 def summary(
@@ -104,15 +96,10 @@ def summary(
     "The measures with their bootstrap intervals."
     labels, predicted = _same_length(labels=labels, predicted=predicted)
     ids = np.unique(np.concatenate([labels, predicted]), return_inverse=True)[1]
-    labels, predicted = (
-        ids[: len(labels)],
-        ids[len(labels) :],
-    )  # numbers sort faster than words
+    labels, predicted = np.split(ids, 2)  # numbers sort faster than words
     low, high = bootstrap_interval(measures, labels, predicted)
-    value = measures(labels, predicted)
-    return pd.DataFrame(
-        {"value": value, "low": low, "high": high}, index=list(MEASURES)
-    )
+    found = {"value": measures(labels, predicted), "low": low, "high": high}
+    return pd.DataFrame(found, index=list(MEASURES))
 
 # %% ../nbs/16-evaluation.ipynb #b6eb51e0
 class McNemar(NamedTuple):
@@ -121,23 +108,6 @@ class McNemar(NamedTuple):
     only_first: int  # texts that only the first classifier gets right
     only_second: int
     p_value: float  # chance of a split at least so uneven, were neither better
-
-
-def mcnemar(
-    correct_first,  # (texts,), whether the first classifier is right
-    correct_second,  # (texts,), the same texts
-) -> McNemar:
-    """McNemar's exact test.
-
-    Raises `ValueError` for arrays that are empty, unlike, or not boolean.
-
-    Source: McNemar (1947), Psychometrika 12, 153–157.
-    """
-    first, second = _outcomes(
-        correct_first=correct_first, correct_second=correct_second
-    )
-    b, c = int(np.sum(first & ~second)), int(np.sum(~first & second))
-    return McNemar(b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0)
 
 # %% ../nbs/16-evaluation.ipynb #21031e20
 def _outcomes(**arrays):
@@ -148,6 +118,21 @@ def _outcomes(**arrays):
             raise ValueError(f"{name} must be one row of True and False")
         checked.append(a.astype(bool))
     return checked
+
+# %% ../nbs/16-evaluation.ipynb #b6eb51e1
+def mcnemar(
+    correct_first,  # (texts,), whether the first classifier is right
+    correct_second,  # (texts,), the same texts
+) -> McNemar:
+    """McNemar's exact test.
+
+    Raises `ValueError` for arrays that are empty, unlike, or not boolean. Source:
+    McNemar (1947), Psychometrika 12, 153–157.
+    """
+    both = {"correct_first": correct_first, "correct_second": correct_second}
+    first, second = _outcomes(**both)
+    b, c = int(np.sum(first & ~second)), int(np.sum(~first & second))
+    return McNemar(b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0)
 
 # %% ../nbs/16-evaluation.ipynb #d3b00e4e
 def difference_interval(
@@ -160,13 +145,12 @@ def difference_interval(
     Raises `ValueError` as `mcnemar` does. Source: Bonett and Price (2012), Journal of
     Educational and Behavioral Statistics 37, 479–488.
     """
-    _check_confidence(confidence)
+    confidence = number(confidence, "confidence", above=0, below=1)
     b, c, _ = mcnemar(correct_first, correct_second)
     n = len(correct_first) + 2
     p_b, p_c = (b + 1) / n, (c + 1) / n
-    half = norm.ppf((1 + confidence) / 2) * math.sqrt(
-        (p_b + p_c - (p_c - p_b) ** 2) / n
-    )
+    spread = math.sqrt((p_b + p_c - (p_c - p_b) ** 2) / n)
+    half = norm.ppf((1 + confidence) / 2) * spread
     return max(-1.0, p_c - p_b - half), min(1.0, p_c - p_b + half)
 
 # %% ../nbs/16-evaluation.ipynb #c987be74
@@ -219,20 +203,14 @@ def reliability(
     labels,  # class numbers (texts,): see `class_ids`
     probabilities,  # (texts, classes)
     bins: int = 10,  # of equal width, over [0, 1]
-) -> (
-    pd.DataFrame
-):  # a row for each bin in use: `low`, `high`, `texts`, `confidence`, `accuracy`
-    """Confidence against accuracy.
-
-    Raises `ValueError` for bad class numbers or probabilities.
-    """
-    if bins < 1:
-        raise ValueError(f"bins must be at least 1, not {bins}")
+) -> pd.DataFrame:  # a row a bin: `low`, `high`, `texts`, `confidence`, `accuracy`
+    "Confidence against accuracy; raises `ValueError` for what cannot be judged."
+    bins = whole_number(bins, "bins")
     ids, p = _check_probabilities(labels, probabilities)
-    table = pd.DataFrame(
-        {"confidence": p.max(axis=1), "accuracy": p.argmax(axis=1) == ids}
-    )
-    table["bin"] = np.minimum((table.confidence * bins).astype(int), bins - 1)
+    sure = p.max(axis=1)
+    table = pd.DataFrame({"confidence": sure, "accuracy": p.argmax(axis=1) == ids})
+    # A confidence on an edge goes up, even where rounding left it a hair below.
+    table["bin"] = np.minimum((sure * bins + 1e-9).astype(int), bins - 1)
     means = table.groupby("bin").mean().astype(float)
     means.insert(0, "texts", table.groupby("bin").size())
     means.insert(0, "high", (means.index + 1) / bins)
@@ -250,9 +228,8 @@ def expected_calibration_error(
     Source: Guo et al. (2017), arXiv 1706.04599.
     """
     table = reliability(labels, probabilities, bins)
-    return float(
-        np.average((table.accuracy - table.confidence).abs(), weights=table.texts)
-    )
+    gaps = (table.accuracy - table.confidence).abs()
+    return float(np.average(gaps, weights=table.texts))
 
 # %% ../nbs/16-evaluation.ipynb #670a6378
 def calibrated(
@@ -260,8 +237,7 @@ def calibrated(
     temperature: float,  # above 0
 ) -> np.ndarray:  # (texts, classes)
     "The probabilities with their logits divided by `temperature`."
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature must be above 0 and finite, not {temperature}")
+    temperature = number(temperature, "temperature", above=0)
     return softmax(np.log(np.clip(probabilities, 1e-12, 1)) / temperature)
 
 # %% ../nbs/16-evaluation.ipynb #cbd4692e
@@ -281,9 +257,8 @@ def fit_temperature(
         return cross_entropy_from_logits(ids, logits / math.exp(logarithm))
 
     limit = math.log(100)
-    best = minimize_scalar(
-        loss, bounds=(-limit, limit), method="bounded", options={"xatol": 1e-8}
-    )
+    settings = {"bounds": (-limit, limit), "method": "bounded"}
+    best = minimize_scalar(loss, **settings, options={"xatol": 1e-8})
     return math.exp(best.x)
 
 # %% ../nbs/16-evaluation.ipynb #b7306186
@@ -321,13 +296,12 @@ def by_slice(
     slices: pd.DataFrame,  # boolean, a column a slice
 ) -> (
     pd.DataFrame
-):  # `texts`, `accuracy`, `low`, `high` (Wilson) of all and of each slice in use
-    "Accuracy by slice. Raises `ValueError` where the two differ in length."
+):  # of all and of each slice in use: `texts`, `accuracy`, `low`, `high`
+    "Accuracy by slice, with Wilson's interval; `ValueError` where the lengths differ."
     (right,) = _outcomes(correct=correct)
     if len(right) != len(slices):
-        raise ValueError(
-            f"there are {len(right)} outcomes but {len(slices)} rows of slices"
-        )
+        counts = f"{len(right)} outcomes but {len(slices)} rows of slices"
+        raise ValueError(f"there are {counts}")
     rows = {}
     for name, chosen in [("all", np.ones(len(right), bool)), *slices.items()]:
         k, n = int(right[np.asarray(chosen)].sum()), int(np.sum(chosen))
@@ -351,7 +325,7 @@ def worst_mistakes(
         raise ValueError(f"there are {len(texts)} texts but {len(ids)} labels")
     called, sure = p.argmax(axis=1), p.max(axis=1)
     wrong = np.flatnonzero(called != ids)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
+    worst = wrong[np.argsort(-sure[wrong].round(9), kind="stable")][:count]
     table = pd.DataFrame({"text": [texts[i] for i in worst]}, index=worst)
     table["label"], table["predicted"] = classes[ids[worst]], classes[called[worst]]
     return table.assign(probability=sure[worst])
@@ -364,20 +338,13 @@ def learning_curve(
     sizes,  # numbers of texts to train on, from 2 to `len(train)`
     seed: int = 0,  # of the shuffle
 ) -> pd.DataFrame:  # a row a size: `size`, `accuracy`, `low`, `high` (Wilson)
-    """Accuracy against the number of labelled texts.
-
-    Raises `ValueError` for a size that cannot be.
-    """
+    "Accuracy by number of labelled texts; `ValueError` for a size that cannot be."
     order, rows = np.random.default_rng(seed).permutation(len(train)), []
     for size in sizes:
-        if size != int(size) or not 2 <= size <= len(train):
-            raise ValueError(
-                f"sizes must be whole numbers from 2 to {len(train)}, not {size}"
-            )
-        some = train.iloc[order[: int(size)]]
+        some = train.iloc[order[: whole_number(size, "sizes", 2, len(train))]]
         model = clone(classifier).fit(some["text"], some["label"])
         k = int(np.sum(model.predict(test["text"]) == test["label"].to_numpy()))
-        rows.append((int(size), k / len(test), *wilson_interval(k, len(test))))
+        rows.append((len(some), k / len(test), *wilson_interval(k, len(test))))
     return pd.DataFrame(rows, columns=["size", "accuracy", "low", "high"])
 
 # %% ../nbs/16-evaluation.ipynb #3d3bbd0b
@@ -397,10 +364,8 @@ def occlusion(
 ) -> pd.DataFrame:  # a row a word: `word`, `start`, `end` (in `text`), `effect`
     """How far the probability of the prediction falls without each word.
 
-    Below 0 where it rises.
-
-    A Chinese or Japanese character counts as a word. Raises `ValueError` for what is
-    not text.
+    Below 0 where it rises. A Chinese or Japanese character counts as a word. Raises
+    `ValueError` for what is not text.
     """
     check_texts([text])
     spans = [m.span() for m in _UNIT.finditer(text)]
@@ -434,12 +399,9 @@ def faithfulness(
     texts,  # any sequence of str
     share: float = 0.2,  # of the words to take out, at least one
     seed: int = 0,  # of the random words
-) -> (
-    pd.DataFrame
-):  # a row a text: how far the probability falls, without `named` or `random` words
+) -> pd.DataFrame:  # a row a text: the fall without the `named` and `random` words
     "Deletion test of `occlusion`; a text without words is left out."
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be above 0 and at most 1, not {share}")
+    share = number(share, "share", above=0, most=1)
     rng, rows = np.random.default_rng(seed), []
     for text in check_texts(texts):
         effects = occlusion(classifier, text)
@@ -447,7 +409,10 @@ def faithfulness(
             continue
         count = max(1, round(share * len(effects)))
         spans = effects[["start", "end"]].to_numpy().tolist()
-        named = np.argsort(-effects["effect"].to_numpy())[:count]
+        # Rounded: equal effects stay in the order of the words on every machine.
+        named = np.argsort(-effects["effect"].to_numpy().round(9), kind="stable")[
+            :count
+        ]
         drawn = rng.permutation(len(spans))[:count]
         cut = [_without(text, [spans[i] for i in chosen]) for chosen in (named, drawn)]
         p = np.asarray(classifier.predict_proba([text, *cut]))

@@ -101,7 +101,8 @@ def test_bootstrap_agrees_with_scipy_for_paired_arrays():
 def test_bootstrap_is_ordered_repeatable_and_inside_the_data(values, seed):
     low, high = bootstrap_interval(np.mean, values, resamples=50, seed=seed)
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
-    assert (low, high) == bootstrap_interval(np.mean, values, resamples=50, seed=seed)
+    again = bootstrap_interval(np.mean, values, resamples=50, seed=seed)
+    np.testing.assert_allclose(again, (low, high), atol=1e-12)
 
 
 def test_bootstrap_intervals_hold_the_truth_about_as_often_as_promised():
@@ -129,7 +130,7 @@ def test_summary_has_the_measures_inside_their_intervals():
 def test_mcnemar_agrees_with_statsmodels_and_is_symmetric(pairs):
     first, second = columns(pairs)
     b, c, p = mcnemar(first, second)
-    assert mcnemar(second, first) == (c, b, p)
+    assert mcnemar(second, first) == (c, b, pytest.approx(p))
     assert b + c == np.sum(first != second)
     tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
     assert p == pytest.approx(min(1, 2 * tail))
@@ -191,6 +192,19 @@ def test_reliability_agrees_with_sklearn():
     table = reliability(ids, p)
     np.testing.assert_allclose(table.accuracy, share)
     np.testing.assert_allclose(table.confidence, confidence)
+
+
+@PROPERTY
+@given(predictions(classes=2), st.sampled_from([5, 10]), st.integers(0, 10**6))
+def test_reliability_does_not_hang_on_order_or_on_the_last_digit(case, bins, seed):
+    """The kernel of a machine may sum otherwise, and leave 0.6 a hair below or above 0.6."""
+    ids, p = case
+    p[0] = 0.6, 0.4
+    rng = np.random.default_rng(seed)
+    order, noise = rng.permutation(len(ids)), rng.uniform(-1e-14, 1e-14, (len(ids), 1))
+    other = np.clip(p + noise * [1, -1], 0, 1)
+    table, again = reliability(ids, p, bins), reliability(ids[order], other[order], bins)
+    pd.testing.assert_frame_equal(table, again, rtol=1e-9, atol=1e-9)
 
 
 def test_certain_and_right_is_calibrated_certain_and_wrong_is_not():
@@ -278,6 +292,16 @@ def test_worst_mistakes_are_wrong_and_sorted():
     assert perfect.empty
 
 
+@PROPERTY
+@given(st.integers(0, 10**6))
+def test_mistakes_it_was_equally_sure_of_stay_in_order_whatever_the_last_digit(seed):
+    noise = np.random.default_rng(seed).uniform(-1e-14, 1e-14, 6)
+    sure = np.array([0.8, 0.9, 0.8, 0.9, 0.6, 0.8]) + noise
+    p = np.column_stack([sure, 1 - sure])
+    table = worst_mistakes(list("abcdef"), ["good"] * 6, p, ["bad", "good"], count=5)
+    assert table.index.tolist() == [1, 3, 0, 2, 5]
+
+
 def test_learning_curve_leaves_the_classifier_alone_and_checks_sizes():
     reviews = pd.DataFrame({"text": ["a fine film", "a dull film"] * 20,
                             "label": ["positive", "negative"] * 20})  # fmt: skip
@@ -286,7 +310,7 @@ def test_learning_curve_leaves_the_classifier_alone_and_checks_sizes():
     assert table["size"].tolist() == [10, 40] and table.accuracy.tolist() == [1, 1]
     assert not hasattr(classifier, "classes_")
     for size in (1, 41, 2.5):
-        with pytest.raises(ValueError, match="sizes must be whole numbers from 2 to 40"):
+        with pytest.raises(ValueError, match="sizes must be a whole number from 2 to 40"):
             learning_curve(classifier, reviews, reviews, [size])
 
 
@@ -362,6 +386,27 @@ def test_what_moved_to_rooms_of_its_own_is_still_found_here():
         evaluation.reprot  # noqa: B018
 
 
+class Noisy:
+    """Known probabilities, with a last digit as another machine might have it."""
+
+    GOOD = {"x y z": 0.9, "y z": 0.7, "x z": 0.7, "x y": 0.5, "x": 0.6, "y": 0.3, "z": 0.8}
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+
+    def predict_proba(self, texts):
+        good = np.array([self.GOOD[text] for text in texts])
+        good += self.rng.uniform(-1e-14, 1e-14, len(good))
+        return np.column_stack([good, 1 - good])
+
+
+@PROPERTY
+@given(st.integers(0, 10**6))
+def test_of_words_that_matter_equally_the_first_is_taken_out_whatever_the_last_digit(seed):
+    [fall] = faithfulness(Noisy(seed), ["x y z"], share=0.7).named  # z, and of x and y the first
+    assert fall == pytest.approx(0.9 - 0.3)
+
+
 # What is refused
 
 
@@ -373,8 +418,8 @@ def test_what_moved_to_rooms_of_its_own_is_still_found_here():
     (lambda: bootstrap_interval(np.mean), "arrays: give at least one"),
     (lambda: bootstrap_interval(np.mean, []), "is empty"),
     (lambda: bootstrap_interval(np.mean, [1, 2], [1]), "as many"),
-    (lambda: bootstrap_interval(np.mean, [1], confidence=1), "confidence must lie"),
-    (lambda: difference_interval([1], [1], confidence=95), "confidence must lie"),
+    (lambda: bootstrap_interval(np.mean, [1], confidence=1), "confidence must be"),
+    (lambda: difference_interval([1], [1], confidence=95), "confidence must be"),
     (lambda: mcnemar([True], [0.5]), "correct_second must be one row of True and False"),
     (lambda: mcnemar([[True]], [[True]]), "correct_first must be one row"),
     (lambda: mcnemar([True], []), "as many"),
@@ -387,10 +432,10 @@ def test_what_moved_to_rooms_of_its_own_is_still_found_here():
     (lambda: reliability([2], [[0.5, 0.5]]), "class numbers from 0 to 1"),
     (lambda: reliability([-1], [[0.5, 0.5]]), "class numbers from 0 to 1"),
     (lambda: reliability(["a"], [[0.5, 0.5]]), "class numbers from 0 to 1"),
-    (lambda: reliability([0], [[0.5, 0.5]], bins=0), "bins must be at least 1"),
+    (lambda: reliability([0], [[0.5, 0.5]], bins=0), "bins must be"),
     (lambda: fit_temperature([], np.empty((0, 2))), "labels is empty"),
-    (lambda: calibrated([[0.5, 0.5]], 0), "temperature must be above 0"),
-    (lambda: calibrated([[0.5, 0.5]], math.nan), "temperature must be above 0"),
+    (lambda: calibrated([[0.5, 0.5]], 0), "temperature must be"),
+    (lambda: calibrated([[0.5, 0.5]], math.nan), "temperature must be"),
     (lambda: slices(pd.DataFrame({"words": ["a"]})), "no column 'text'"),
     (lambda: slices(pd.DataFrame({"text": ["a", None]})), r"texts\[1\]"),
     (lambda: by_slice([True], pd.DataFrame({"a": [True, True]})), "1 outcomes but 2 rows"),
