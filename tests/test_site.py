@@ -1,6 +1,7 @@
 """The tools that build the site: each check finds its defect, and a small project builds whole."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,17 @@ def test_a_plot_is_drawn_in_the_colours_of_the_page_with_ids_of_its_own():
     assert 'id="plot1-m1"' in two and "DejaVu" not in two and "metadata" not in two
 
 
+def test_a_plot_with_shades_or_filled_labels_keeps_a_light_ground():
+    def ground(part):
+        drawn = SVG.replace("</svg>", f"{part}</svg>")
+        return described("a()", drawn=drawn)[1].split(">")[0]
+
+    box = '<g id="text_1"><g id="patch_2"><path d="M0 0" style="fill: {}"/></g></g>'
+    assert ground("") == ground(box.format("#fdfcf9")) == '<figure class="plot"'
+    for part in ("<image />", '<g id="QuadMesh_1"/>', box.format("#56b4e9")):
+        assert ground(part) == '<figure class="plot shaded"'
+
+
 def test_plots_without_words_are_listed():
     cells = [plotting('#| fig-alt: "A line"\na()'), plotting("b()")]
     found = list(site_figures.undescribed({"cells": cells}, "x.ipynb"))
@@ -321,6 +333,22 @@ def test_a_long_list_of_contents_loses_functions_then_its_second_level():
     assert site_html.shortened(contents(terms, []), []) == alone
 
 
+def test_terms_are_linked_to_the_glossary_and_found_by_their_chinese_names(tmp_path):
+    term = '<h3 id="l-2" class="x">L&#x27;s norm</h3>\n<p>It.</p>\n<p><span lang="zh-Hans">'
+    term += "<strong>范数</strong>：x"
+    (tmp_path / "b2-glossary.html").write_text(term)
+    (tmp_path / "02-x.html").write_text("<strong>l&#x27;s Norm</strong> <strong>other</strong>")
+    entry = {"href": "b2-glossary.html#l-2", "section": "L's norm"}
+    (tmp_path / "search.json").write_text(json.dumps([entry, entry | {"href": "02-x.html#l-2"}]))
+    site_html.know_terms(tmp_path)
+    linked = '<a class="term" href="b2-glossary.html#l-2">l&#x27;s Norm</a>'
+    assert linked in (tmp_path / "02-x.html").read_text()
+    assert "<strong>other</strong>" in (tmp_path / "02-x.html").read_text()
+    assert '<span lang="zh-Hans">范数</span></h3>' in (tmp_path / "b2-glossary.html").read_text()
+    found = [e["section"] for e in json.loads((tmp_path / "search.json").read_text())]
+    assert found == ["L's norm · 范数", "L's norm"]
+
+
 def test_styles_keep_what_pages_use():
     css = (
         '@charset "UTF-8";/* x */:root{--a:1}.on,.off{color:red}.off b{x:y}'
@@ -402,6 +430,7 @@ CHAPTER = [
     ("code", "#| exports\ndef one():\n    return 1\n\n\ndef two():\n    return double(one())"),
     ("code", "#| slow\ndouble(3)"),
     ("markdown", "See `double`, $2x$, ![plot](../images/plot.png) and [terms](../LICENSE)."),
+    ("code", "def triple(x):\n    # your code here\n    ..."),
     ("markdown", SOLUTION),
 ]
 
@@ -434,7 +463,7 @@ def test_a_small_project_builds_strictly(project):
     page = (project / "_docs" / "02-doubling.html").read_text()
     assert '<h1 class="title">2 · Doubling</h1>' in page
     assert "https://colab.research.google.com/github/" in page
-    assert page.count("def</span>") == 3  # the source, and not its signature too
+    assert page.count("def</span>") == 4  # the source, and not its signature too
     source = page.index("one</span>():")
     assert page.index('id="double"') < page.index('id="one"') < page.index('id="two"') < source
     assert "#| slow" not in page and "katex-mathml" in page
@@ -449,6 +478,7 @@ def test_a_small_project_builds_strictly(project):
     assert ">Imports<" in folded and "math" in folded and "json" in folded
     assert 'href="notebooks/02-doubling.ipynb"' in page
     assert (project / "_docs" / "notebooks" / "02-doubling.ipynb").is_file()
+    assert re.search(r'02-doubling.ipynb#scrollTo=\w+">Solve it in Colab', page)
     lost = (project / "_docs" / "404.html").read_text()
     assert "No such page" in lost and '<base href="/doubling/">' in lost
     words = json.loads((project / "_docs" / "search.json").read_text())

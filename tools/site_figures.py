@@ -8,13 +8,14 @@ from build_readme import source_of
 from check_site import Problem
 
 # The colours of sentiment_course/course.mplstyle that the page replaces, so that they turn over in
-# the dark; a plot with shades of its own stays on its light ground.
+# the dark; a plot with shades of its own, or with text on filled boxes, stays on its light ground.
 INK, PAPER, LINE = "#23272e", "#fdfcf9", "#e2ded5"
 COLOURS = {
     INK: "var(--plot-ink)", "#000000": "var(--plot-ink)", PAPER: "var(--plot-paper)",
     LINE: "var(--course-line)",
 }  # fmt: skip
-SHADED = re.compile(r"<image |QuadMesh|ContourSet")
+BOX = r'<g id="text_\d+">\s*<g id="patch_\d+">\s*<path [^>]*style="fill: #(?!fdfcf9)'
+SHADED = re.compile(rf"<image |QuadMesh|ContourSet|{BOX}")
 PREAMBLE = re.compile(r"^.*?(?=<svg )|<metadata>.*?</metadata>\s*", re.S)
 OPTION = r"^#\s*\|\s*{}:\s*(.+)\n?"
 
@@ -84,6 +85,6 @@ def inline(svg, number):
     svg = re.sub(r"\*\{stroke-linejoin", ".plot *{stroke-linejoin", svg)
     for colour, variable in COLOURS.items():
         svg = svg.replace(colour, variable)
-    svg = re.sub(r"\n\s*", " ", svg)
+    svg = re.sub(r"\n\s*", " ", re.sub(r"(\.\d\d)\d+", r"\1", svg))
     size = re.search(r'viewBox="0 0 ([\d.]+)', svg)
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'width="{float(size[1]):.0f}pt"', svg)

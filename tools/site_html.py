@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 PARTS = Path(__file__).resolve().parent / "site"
@@ -50,8 +51,9 @@ FOLDED = (
     '<nav aria-label="Contents">{}</nav></details>'
 )
 TERM = re.compile(
-    r'<h3 id="([^"]+)"[^>]*>[^<]+(?=</h3>\s*<p>.*?</p>\s*<p><span lang="zh-Hans"><strong>(.*?)<)'
+    r'<h3 id="([^"]+)"[^>]*>([^<]+)(?=</h3>\s*<p>.*?</p>\s*<p><span lang="zh-Hans"><strong>(.*?)<)'
 )
+BOLD = re.compile(r"<strong>([^<]+)</strong>")
 NOT_FOUND = (
     '<main class="content" id="quarto-document-content"><h1 class="title">No such page</h1>'
     "<p>It may have moved: search for it above, or begin at the "
@@ -76,7 +78,7 @@ def finish(site, root, settings):
         text = HEADER.sub(lambda _: header, text)
         text = with_contents(replaced(text, BODY)).replace("</body>", f"{footer}</body>")
         page.write_text(text, encoding="utf-8")
-    name_in_both(site)
+    know_terms(site)
     write_not_found(site, settings)
     bring_files(site, root)
 
@@ -130,21 +132,32 @@ def shortened(contents, symbols):
     return INNER.sub(r"\1", contents) if contents.count("<li>") > LONG else contents
 
 
-def name_in_both(site):
-    """Give the terms of the glossary their Chinese names too, on the page and in the search."""
-    page, index = site / "b2-glossary.html", site / "search.json"
-    if not page.is_file():
+def know_terms(site):
+    """Link the chapters' terms to the glossary; give it, and the search, their Chinese names."""
+    glossary, index = site / "b2-glossary.html", site / "search.json"
+    if not glossary.is_file():
         return
-    text = page.read_text(encoding="utf-8")
-    chinese = dict(TERM.findall(text))
-    text = TERM.sub(lambda m: f'{m[0]} <span lang="zh-Hans">{m[2]}</span>', text)
-    page.write_text(text, encoding="utf-8")
+    text = glossary.read_text(encoding="utf-8")
+    found = TERM.findall(text)
+    text = TERM.sub(lambda m: f'{m[0]} <span lang="zh-Hans">{m[3]}</span>', text)
+    glossary.write_text(text, encoding="utf-8")
+    anchors = {html.unescape(term).lower(): anchor for anchor, term, _ in found}
+    for page in site.glob("[01]*.html"):
+        text = BOLD.sub(partial(link_term, anchors=anchors), page.read_text(encoding="utf-8"))
+        page.write_text(text, encoding="utf-8")
+    chinese = {f"{glossary.name}#{anchor}": name for anchor, _, name in found}
     entries = json.loads(index.read_text(encoding="utf-8"))
     for entry in entries:
-        name, _, anchor = entry["href"].partition("#")
-        if name == page.name and anchor in chinese:
-            entry["section"] += f" · {chinese[anchor]}"
+        if entry["href"] in chinese:
+            entry["section"] += f" · {chinese[entry['href']]}"
     index.write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
+
+
+def link_term(match, anchors):
+    """A term in bold, linked to the glossary where it has it."""
+    anchor = anchors.get(html.unescape(match[1]).lower())
+    link = f'<a class="term" href="b2-glossary.html#{anchor}">{match[1]}</a>'
+    return f"<strong>{link}</strong>" if anchor else match[0]
 
 
 def footer_of(root, settings):

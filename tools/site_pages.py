@@ -17,6 +17,7 @@ from nbdev.processors import FilterDefaults, exec_show_docs
 from site_figures import describe_plots
 from site_symbols import fold_imports, name_symbols
 
+STUB = "# your code here"
 # nbdev links a name to the page of the published site that documents it.
 OWN_PAGE = r"\]\(https?://[^)\s]+/((?:{})\.html)"
 
@@ -88,6 +89,8 @@ def adapt(cells, page, root, settings, notebook):
     cells[:] = name_symbols(cells, root)
     if module := module_of(notebook):
         cells[:] = fold_imports(cells, notebook, module)
+    cells[:] = offer_exercises(cells, f"nbs/{page.name}", settings)
+    forgo_widgets(cells)
     keep_links_here(cells, [other.stem for other in page.parent.glob("*-*.ipynb")])
     describe_plots(cells)
     out = partial(link_out, stage=page.parent, root=root, settings=settings)
@@ -153,6 +156,26 @@ def actions(name, settings):
         f'<a href="{settings.source(path)}">View the notebook’s source</a></p>\n'
         "```"
     )
+
+
+def offer_exercises(cells, path, settings):
+    """Lead from an exercise to the place where it can be solved: here no checker answers."""
+    offered = []
+    for cell in cells:
+        offered.append(cell)
+        if cell["cell_type"] == "code" and STUB in source_of(cell["source"]):
+            cell["outputs"] = []
+            link = f"{settings.colab(path)}#scrollTo={cell.get('id', '')}"
+            html = f'<p class="page-actions"><a href="{link}">Solve it in Colab</a></p>'
+            offered.append({"cell_type": "markdown", "source": f"```{{=html}}\n{html}\n```"})
+    return offered
+
+
+def forgo_widgets(cells):
+    """Show a scikit-learn estimator by its text, not by its box with a script."""
+    for output in (output for cell in cells for output in cell.get("outputs", [])):
+        if "sk-container-id" in source_of(output.get("data", {}).get("text/html", "")):
+            del output["data"]["text/html"]
 
 
 def link_out(target, is_image, stage, root, settings):
