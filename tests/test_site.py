@@ -59,6 +59,7 @@ def test_a_sound_page_has_no_problem(tmp_path, body):
         ('<a href="other.html#gone">x</a>', "link to other.html#gone: no such anchor"),
         ('<a href="#gone">x</a>', "link to #gone: no such anchor"),
         ('<img src="gone.png" alt="">', "loads gone.png, which is not there"),
+        ('<p id="a"></p><b id="a"></b>', "two elements have the id a"),
         ('<img src="there.png">', "1 images without alternative text"),
         ('<img src="https://a.org/x.png" alt="">', "loads https://a.org/x.png from another site"),
         ('<img srcset="//a.org/x.png 2x" alt="">', "loads //a.org/x.png from another site"),
@@ -258,6 +259,12 @@ def test_functions_shown_together_have_one_heading_with_the_names_of_all():
     text = cells[0]["outputs"][0]["data"]["text/markdown"]
     assert text.endswith("\n\n### f, [g]{#g} {#f .symbol}\n") and text.startswith("[source]")
     assert len(cells) == 2 and cells[1]["source"].startswith("def f")
+
+
+def test_a_function_named_like_a_section_leaves_it_its_anchor():
+    prose = {"cell_type": "markdown", "source": "text\n\n## F!\n\ntext"}
+    _, cell = site_symbols.name_symbols([prose, documented("f")], Path("none"))
+    assert "### f {#f-itself .symbol}" in cell["outputs"][0]["data"]["text/markdown"]
 
 
 MODULE = """

@@ -66,6 +66,7 @@ class Page(HTMLParser):
 
     text: str
     ids: set = field(default_factory=set)
+    doubles: list = field(default_factory=list)  # ids that two elements have
     links: list = field(default_factory=list)
     loads: list = field(default_factory=list)
     scripts: list = field(default_factory=list)
@@ -83,6 +84,7 @@ class Page(HTMLParser):
         attrs = {name: value or "" for name, value in attrs}
         if tag not in VOID:
             self.open.append(tag)
+        self.doubles += {attrs["id"]} & self.ids if attrs.get("id") else ()
         self.ids.update(attrs[name] for name in ("id", "name") if attrs.get(name))
         if tag in ("a", "area") and "href" in attrs:
             self.links.append(attrs["href"])
@@ -181,6 +183,8 @@ def page_problems(site, file, page, ids, root, address, source):
     yield from load_problems(site, file, page.loads)
     for found in SCRIPT_LOAD.findall("\n".join(page.scripts)):
         yield f"a script speaks of {found}, another site"
+    for double in page.doubles:
+        yield f"two elements have the id {double}"
     if page.undescribed:
         yield f"{page.undescribed} images without alternative text"
     for found in sorted(set(RAW_TEX.findall(page.prose))):

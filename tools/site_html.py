@@ -44,7 +44,7 @@ BODY = [
 ]
 HEADER = re.compile(r'<header id="quarto-header".*?</nav></header>', re.S)
 CONTENTS = re.compile(r'<nav id="TOC".*?</nav>', re.S)
-ENTRY = r'<li><a href="#{}" [^>]*>(?:(?!</li>).)*</li>'
+ENTRY = r'<li><a href="#{}" [^>]*>(?:(?!</a>).)*</a></li>'
 INNER = re.compile(r"(</a>)<ul>(?:<li>(?:(?!<ul>).)*?</li>)*</ul>")
 FOLDED = (
     '<details class="page-contents"><summary>On this page</summary>'

@@ -52,34 +52,46 @@ def name_symbols(cells, root):
             ordered.append(cell)
     for cell in cells:
         cell["source"] = FOLD.sub("", source_of(cell["source"]))
-    return headed(ordered, shown, root)
+    return headed(ordered, shown, root, sections(cells))
 
 
-def headed(cells, shown, root):
+def sections(cells):
+    """The anchors that the headings of a page's prose have."""
+    prose = "\n".join(source_of(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    titles = re.findall(r"^#+ (.+)$", prose, re.M)
+    return {re.sub(r"[^\w]+", "-", title.lower()).strip("-") for title in titles}
+
+
+def anchor(name, taken):
+    """Where links to a function lead: to the section of the same name, if there is one."""
+    return f"{name.lower()}-itself" if name.lower() in taken else name.lower()
+
+
+def headed(cells, shown, root, taken):
     """The cells, with one heading for all names whose source follows, and signatures for others."""
     together = []
     for bare, group in groupby(cells, key=lambda cell: symbol_of(cell) in shown):
         group = list(group)
         if bare:
-            group = [join_headings(group)]
+            group = [join_headings(group, taken)]
         else:
             for cell in filter(symbol_of, group):
-                sign(cell, root)
+                sign(cell, root, taken)
         together += group
     return together
 
 
-def join_headings(cells):
+def join_headings(cells, taken):
     """One cell with one heading that holds the names of all `cells`, each with its anchor."""
     (first, *_), names = cells, [symbol_of(cell) for cell in cells]
     link = SYMBOL.match(markdown_of(first))
-    also = "".join(f", [{name}]{{#{name.lower()}}}" for name in names[1:])
-    heading = f"### {names[0]}{also} {{#{names[0].lower()} .symbol}}\n"
+    also = "".join(f", [{name}]{{#{anchor(name, taken)}}}" for name in names[1:])
+    heading = f"### {names[0]}{also} {{#{anchor(names[0], taken)} .symbol}}\n"
     set_markdown(first, (link[1] or "" if link else "") + heading)
     return first
 
 
-def sign(cell, root):
+def sign(cell, root, taken):
     """Put the signature as it stands in the module in the place of the one that nbdev made up."""
     text = markdown_of(cell)
     match = SYMBOL.match(text)
@@ -88,7 +100,7 @@ def sign(cell, root):
     link, name, rest = match[1] or "", match[2], text[match.end() :]
     if (module := SOURCE.search(link)) and (found := signature(root / module[1], name)):
         rest = SIGNATURE.sub(lambda _: f"```python\n{found}\n```\n", rest, count=1)
-    set_markdown(cell, f"{link}### {name} {{.symbol}}\n{rest}")
+    set_markdown(cell, f"{link}### {name} {{#{anchor(name, taken)} .symbol}}\n{rest}")
 
 
 def markdown_of(cell):
