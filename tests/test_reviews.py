@@ -1,9 +1,5 @@
 """`sentiment_course.reviews`: sources, tables, splits, batches, and every refusal."""
 
-import csv
-import io
-import json
-import re
 import string
 import subprocess
 import sys
@@ -27,9 +23,9 @@ from sentiment_course.reviews import (
     load_ratings,
     load_reviews,
     panel_agreement,
-    read_table,
     split_reviews,
 )
+from sentiment_course.tables import read_table
 
 pytestmark = pytest.mark.filterwarnings("error")
 thorough = settings(deadline=None, max_examples=50, derandomize=True)
@@ -309,109 +305,9 @@ def test_bucket_batches_refuse(batch_size):
 
 # ------------------------------------------------------------------------------ tables
 
-CELL = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\ufeff"), max_size=15
-)
-ROWS = st.lists(st.tuples(CELL, CELL), min_size=1, max_size=6)
 
-
-@pytest.mark.parametrize(("ending", "separator"), [("csv", ","), ("tsv", "\t")])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_separated_round_trip(tmp_path, ending, separator, mark, line_end):
-    @thorough
-    @given(ROWS)
-    def check(rows):
-        out = io.StringIO()
-        writer = csv.writer(out, delimiter=separator, lineterminator=line_end,
-                            quoting=csv.QUOTE_ALL)  # fmt: skip
-        writer.writerows([("text", "label"), *rows])
-        path = write(tmp_path, f"t.{ending}", mark + out.getvalue())
-        table = read_table(path, ["text", "label"])
-        assert list(table.itertuples(index=False, name=None)) == rows
-
-    check()
-
-
-def test_jsonl_and_parquet_round_trip(tmp_path):
-    @thorough
-    @given(ROWS)
-    def check(rows):
-        lines = [json.dumps({"text": t, "label": v}, ensure_ascii=False) for t, v in rows]
-        path = write(tmp_path, "t.jsonl", "\ufeff" + "\n".join(lines))
-        assert list(read_table(path).itertuples(index=False, name=None)) == rows
-        pd.DataFrame(rows, columns=["text", "label"]).to_parquet(tmp_path / "t.parquet")
-        table = read_table(tmp_path / "t.parquet", ["label"])
-        assert list(table.itertuples(index=False, name=None)) == rows
-
-    check()
-
-
-def test_values_stay_what_they_were(tmp_path):
-    path = write(tmp_path, "t.csv", "text,stars,when\nNA,007,2020-01-01\n,1.50,null\n")
-    assert read_table(path).to_numpy().tolist() == [
-        ["NA", "007", "2020-01-01"],
-        ["", "1.50", "null"],
-    ]
-    lines = '{"text": "NA", "created_at": "1577836800", "stars": 5}\n\n{"text": "1", "stars": null}'
-    table = read_table(write(tmp_path, "t.jsonl", lines))
-    assert table.text.tolist() == ["NA", "1"] and table.created_at[0] == "1577836800"
-    assert table.stars[0] == 5 and isinstance(table.stars[0], int)
-    path = write(tmp_path, "t.tsv", 'text\tlabel\nshe said "hi\tpos\n\u3000\tneg\n')
-    assert read_table(path).text.tolist() == ['she said "hi', "\u3000"]
-
-
-def test_quotes_newlines_and_chinese(tmp_path):
-    data = 'text,label\r\n"Good,\nbut ""late""",正\r\n好看！,负\r\n'
-    table = read_table(write(tmp_path, "T.CSV", data), ["text"])
-    assert table.text.tolist() == ['Good,\nbut "late"', "好看！"]
-    assert table.label.tolist() == ["正", "负"]
-
-
-def test_a_text_of_100_000_characters(tmp_path):
-    long = "good, " * 16667
-    table = read_table(write(tmp_path, "t.csv", f'text,label\n"{long}",x\nshort,y\n'))
-    assert table.text[0] == long and len(table) == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
-        ("t.csv", "", "t.csv is empty"),
-        ("t.csv", " \n\n", "t.csv is empty"),
-        ("t.csv", "\ufeff", "t.csv"),
-        ("t.jsonl", "", "t.jsonl is empty"),
-        ("t.parquet", "", "t.parquet is not a Parquet file, or it is damaged"),
-        ("t.csv", "text,label\n", "t.csv has a header but no rows"),
-        ("t.jsonl", "{}\n", "no column 'text'"),
-        ("t.csv", "review,stars\na,b\n", "no column 'text'; its columns are: review, stars"),
-        ("t.csv", "text;label\na;b\n", "columns are: text;label; is it divided by semicolons"),
-        ("t.csv", "text,label\nGood, but late,x\nBad, late,y\n", "more values than columns:"),
-        ("t.csv", "text,label\nGood,x\nBad, late,y\n", "more values than columns in line 3"),
-        ("t.csv", 'text,label\n"Good,x\nBad,y\n', "t.csv cannot be read: .*EOF inside string"),
-        ("t.csv", bytes(range(256)) * 4, "t.csv is not a text file"),
-        ("t.csv", "text,label\n好看,x\n".encode("utf-16"), "t.csv is not a text file"),
-        ("t.csv", "text,label\na,x\n好看,y\n".encode("gbk"), r"UTF-8 \(line 3\).*GB18030"),
-        ("t.jsonl", "{'text': 'a'}", "t.jsonl, line 1 is not JSON"),
-        ("t.jsonl", '{"text": "a"}\n\n{"text":\n', "t.jsonl, line 3 is not JSON"),
-        ("t.jsonl", '[{"text": "a"}]', "t.jsonl, line 1 is not an object in braces"),
-        ("t.jsonl", '"text"', "line 1 is not an object in braces"),
-        ("t.parquet", "PAR1 no more", "t.parquet is not a Parquet file, or it is damaged"),
-        ("t.xlsx", "text", r"t.xlsx should end in .csv, .tsv, .jsonl or .parquet"),
-        ("text", "text", "should end in"),
-    ],
-)
-def test_read_table_refuses_in_one_line(tmp_path, name, data, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        read_table(write(tmp_path, name, data), ["text"])
-    assert name in str(caught.value) and "\n" not in str(caught.value)
-    assert str(tmp_path) not in str(caught.value)
-
-
-def test_no_such_file(tmp_path):
-    for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(FileNotFoundError, match=f"there is no file {re.escape(str(path))}"):
-            read_table(path)
+def test_read_table_is_the_one_of_the_tables():
+    assert reviews.read_table is read_table
 
 
 # ------------------------------------------------------------------------------ validators
