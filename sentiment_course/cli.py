@@ -286,14 +286,13 @@ def predict(
     force: _Force = False,
 ):
     "Score reviews with a saved model."
-    from sentiment_course.tables import check_out, read_table, text_cells, write_table
+    from sentiment_course.tables import check_fits, check_out, text_cells, write_table
 
     if out is not None:
         check_out(out, force)
-    if reviews == "-":
-        table, name, text_column = _read_lines(), "standard input", "text"
-    else:
-        table, name = read_table(reviews, [text_column]), Path(reviews).name
+    table, name, text_column = _to_score(reviews, text_column)
+    if out is not None:
+        check_fits(table, out)
     texts = text_cells(table, text_column, name)
     scored = _add_answers(table, texts, _load(model), name)
     if out is None:
@@ -310,6 +309,15 @@ def _load(model):
     return _bert().load(model)
 
 
+def _to_score(reviews, text_column):
+    "The table to score, what to call it, and its column of texts."
+    from sentiment_course.tables import read_table
+
+    if reviews == "-":
+        return _read_lines(), "standard input", "text"
+    return read_table(reviews, [text_column], _note), Path(reviews).name, text_column
+
+
 def _read_lines():
     "Standard input as a table with the column `text`, one line a row."
     from sentiment_course.tables import read_lines
@@ -317,7 +325,7 @@ def _read_lines():
     if sys.stdin.isatty():
         _note("type reviews, one a line; end with Ctrl-D")
     data = getattr(sys.stdin, "buffer", sys.stdin).read()
-    return read_lines(data, "standard input")
+    return read_lines(data, "standard input", _note)
 
 # %% ../nbs/a9-cli.ipynb #25811fbb
 def _print_table(table):
@@ -413,16 +421,16 @@ def _share(part, whole):
 # %% ../nbs/a9-cli.ipynb #e516dd7d
 def _known_labels(labels, classes, name):
     "The labels as the model writes them; a ValueError names those that it does not know."
-    from sentiment_course.tables import plain
+    from sentiment_course.tables import plain, same_label
 
-    by_text = {str(c): plain(c) for c in classes}
-    unknown = sorted({str(v) for v in labels} - set(by_text))
+    by_text = {str(same_label(c)): plain(c) for c in classes}
+    unknown = sorted({str(same_label(v)) for v in labels} - set(by_text))
     if unknown:
         raise ValueError(
             f"{name} has labels that the model does not know: {_listed(unknown)}; "
             f"it knows: {_listed(list(by_text))}"
         )
-    return [by_text[str(v)] for v in labels]
+    return [by_text[str(same_label(v))] for v in labels]
 
 
 def _listed(names):

@@ -561,9 +561,13 @@ def check_out(path: Path, force: bool, endings=ENDINGS) -> None:
     "Raise `ValueError` where a file with one of these `endings` cannot be written."
     if path.suffix.lower() not in endings:
         raise ValueError(f"{path} should end in {', '.join(endings)}")
+    place = _target(path)
+    if len(os.fsencode(place.name)) > 240:  # of 255, for the other name is longer
+        raise ValueError(
+            f"the name {place.name[:20]}… is too long: choose a shorter one"
+        )
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")
-    place = _target(path)
     if not place.parent.is_dir():
         shown = place.parent if path.is_symlink() else path.parent
         raise ValueError(f"there is no folder {shown}: make it first")
@@ -584,7 +588,11 @@ def put_file(
     "Have `write` write another file, then put that in the place of `path` in one step."
     check_free(path, force)
     with replacing(path) as ready:
-        write(ready)
+        try:
+            write(ready)
+        except OSError as error:
+            error.filename = str(path)  # nobody knows the other name
+            raise
 
 # %% ../nbs/a3-tables.ipynb #b5c16761
 def csv_text(table: pd.DataFrame, separator: str = ",") -> str:

@@ -197,13 +197,12 @@ def test_a_command_typed_wrongly(fails, arguments, parts):
         ("r.csv", b"", ["r.csv", "empty"]),
         ("r.csv", b"\n \n", ["r.csv", "empty"]),
         ("r.csv", b"text,label\n", ["r.csv", "no rows"]),
-        ("r.csv", b"review,label\ngood,positive\n", ["'text'", "review, label"]),
+        ("r.csv", b"review,label\ngood,positive\n", ["'text'", "'review', 'label'"]),
         ("r.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", ["r.csv", "not a text file"]),
-        ("r.csv", "text,label\n很好,positive\n".encode("gb18030"), ["not in UTF-8", "iconv"]),
         ("r.csv", b"text,label\ngood, but long,positive\nbad, too,negative\n", ["quotes"]),
         ("r.csv", b"text,label\nbad,negative\ngood, but long,x,y,positive\n", ["r.csv", "line 3"]),
         ("r.csv", b'text,label\n"good,positive\n', ["r.csv"]),
-        ("r.xlsx", b"PK\3\4", [".csv, .tsv, .jsonl or .parquet"]),
+        ("r.xlsx", b"PK\3\4", [".jsonl, .ndjson or .parquet", "save it as CSV"]),
         ("r.jsonl", b'{"text": "good", "label": ', ["r.jsonl"]),
         ("r.jsonl", b'{"text": 5, "label": "positive"}\n', ["row 1", "5 (int)", "not text"]),
         ("r.jsonl", b'{"text": "a"}\n{"text": ["b"]}\n', ["row 2", "list"]),
@@ -229,9 +228,9 @@ def test_a_folder_in_place_of_a_table(fails, here, command):
 @each_command
 def test_a_column_that_is_not_there(fails, command):
     a_model()
-    fails([*command, reviews(), "--text-column", "comment"], "'comment'", "text, label")
+    fails([*command, reviews(), "--text-column", "comment"], "'comment'", "'text', 'label'")
     if command[0] != "predict":
-        fails([*command, "reviews.csv", "--label-column", "stars"], "'stars'", "text, label")
+        fails([*command, "reviews.csv", "--label-column", "stars"], "'stars'", "'text', 'label'")
 
 
 @pytest.mark.parametrize("command", ["fit", "evaluate"])
@@ -306,8 +305,7 @@ def test_fit_with_too_few_rows_to_judge_says_so(run, here):
         (["a"] * 12, ["only 'a'", "two classes"]),
         (["a"] * 11 + ["b"], ["'b'", "one example"]),
         (["a"] * 6 + [1] * 6, ["int and str"]),
-        (["a"] * 6 + [["b"]] * 6, ["labels[6]", "a single value"]),
-        ([1] * 6 + [1.5] * 6, ["float and int"]),
+        (["a"] * 6 + [["b"]] * 6, ["row 7", "a single value"]),
     ],
 )
 def test_fit_with_bad_labels(fails, labels, parts):
@@ -421,7 +419,7 @@ def test_predict_reads_lines_from_standard_input(run, monkeypatch):
     code, out, err = run("predict", "--model", "model", "-", "--text-column", "ignored")
     assert code == 0 and "standard input without a text: 1" in err
     assert out == 'text,label,probability\n"great, 好",positive,0.9\n,,\nbad,negative,0.8\n'
-    for data, part in [(b"", "empty"), (b"\n\n", "empty"), ("很好".encode("gb18030"), "UTF-8")]:
+    for data, part in [(b"", "empty"), (b"\n\n", "empty"), (b"\x89\0\0\r\n", "not a text file")]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         code, out, err = run("predict", "--model", "model", "-")
         assert code == 1 and part in err and err.count("\n") == 1 and not out
