@@ -9,15 +9,15 @@ __all__ = ['check_warm_up', 'check_clip_gradients', 'check_largest_curvature', '
            'logistic_regression_loss', 'logistic_regression_gradient', 'logistic_curvature', 'project_to_simplex']
 
 # %% ../nbs/03-gradient-descent.ipynb #a6031ef3
-import numbers
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
+from .checks import as_floats, number, whole_number
 from .exercises import Exercise
 from sentiment_course.losses import (
-    as_floats,
     binary_cross_entropy_from_logits,
     binary_cross_entropy_gradient,
     mean_squared_error,
@@ -26,31 +26,33 @@ from sentiment_course.losses import (
 
 # %% ../nbs/03-gradient-descent.ipynb #fee97d24
 def _checked_features(features):
-    "`features` as float64, (batch, features); raises ValueError for NaN, infinity or no rows."
+    "`features` as float64, (batch, features); ValueError for NaN, infinity or no rows."
     if not sparse.issparse(features):
         return as_floats(features, "features", 2)
-    features = features.tocsr()  # the form that can be multiplied and taken apart by rows
+    features = features.tocsr()  # can be multiplied and taken apart by rows
     if features.shape[0] == 0 or not np.isfinite(features.data).all():
-        raise ValueError(f"features must be finite and have a row, their shape is {features.shape}")
+        shape = f"their shape is {features.shape}"
+        raise ValueError(f"features must be finite and have a row, {shape}")
     return features
 
 # %% ../nbs/03-gradient-descent.ipynb #a28cc28c
 def linear(
     parameters: dict,  # "weights", (features,), and "bias", one number
-    features,  # (batch, features), an array or a SciPy sparse matrix
+    features: np.ndarray,  # (batch, features), or a SciPy sparse matrix
 ) -> np.ndarray:  # (batch,)
-    "The linear function `features @ weights + bias`. Raises ValueError where shapes do not fit."
+    "`features @ weights + bias`. Raises ValueError where shapes do not fit."
     features = _checked_features(features)
     weights = as_floats(parameters["weights"], "weights", 1)
     if features.shape[1] != len(weights):
-        raise ValueError(f"features has {features.shape[1]} columns, weights has {len(weights)}")
+        columns = f"features has {features.shape[1]} columns"
+        raise ValueError(f"{columns}, weights has {len(weights)}")
     return features @ weights + as_floats(parameters["bias"], "bias", 0)
 
 # %% ../nbs/03-gradient-descent.ipynb #6b1393ff
 def linear_regression_loss(
     parameters: dict,  # "weights", (features,), and "bias", one number
-    features,  # (batch, features), an array or a SciPy sparse matrix
-    y,  # (batch,), true values
+    features: np.ndarray,  # (batch, features), or a SciPy sparse matrix
+    y: np.ndarray,  # (batch,), true values
 ) -> float:  # in squared units of `y`
     "Mean squared error of `linear`. Raises ValueError where shapes do not fit."
     return mean_squared_error(y, linear(parameters, features))
@@ -58,69 +60,54 @@ def linear_regression_loss(
 
 def linear_regression_gradient(
     parameters: dict,  # "weights", (features,), and "bias", one number
-    features,  # (batch, features), an array or a SciPy sparse matrix
-    y,  # (batch,), true values
+    features: np.ndarray,  # (batch, features), or a SciPy sparse matrix
+    y: np.ndarray,  # (batch,), true values
 ) -> dict:  # "weights", (features,), and "bias", one number
     "Gradient of `linear_regression_loss` by the parameters."
     slope = mean_squared_error_gradient(y, linear(parameters, features))
     return {"weights": _checked_features(features).T @ slope, "bias": slope.sum()}
 
-# %% ../nbs/03-gradient-descent.ipynb #c3955d4c
-def _check_number(name, value, above=None, at_least=None, below=None):
-    "Raise ValueError, naming the argument, unless `value` is one finite number in range."
-    if np.ndim(value) or not isinstance(value, numbers.Real) or not np.isfinite(value):
-        raise ValueError(f"{name} must be one finite number, got {value!r}")
-    if above is not None and value <= above:
-        raise ValueError(f"{name} must be above {above}, got {value}")
-    if at_least is not None and value < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {value}")
-    if below is not None and value >= below:
-        raise ValueError(f"{name} must be below {below}, got {value}")
-
-
-def _check_count(name, value):
-    "Raise ValueError, naming the argument, unless `value` is a whole number of at least 1."
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-
 # %% ../nbs/03-gradient-descent.ipynb #543f7785
 def _checked_gradients(parameters, gradients):
-    "`gradients` as float64 arrays, checked against `parameters` by name, shape and finiteness."
+    "`gradients` as finite float64 arrays that fit `parameters` by name and shape."
     if set(parameters) != set(gradients):
         names = f"{sorted(parameters)}, got {sorted(gradients)}"
         raise ValueError(f"gradients must have the names of parameters, {names}")
     checked = {name: np.asarray(g, dtype=float) for name, g in gradients.items()}
     for name, gradient in checked.items():
-        shape = np.shape(parameters[name])
+        shape, told = np.shape(parameters[name]), f"gradients[{name!r}]"
         if gradient.shape != shape:
-            raise ValueError(f"gradients[{name!r}] has the shape {gradient.shape}, not {shape}")
+            raise ValueError(f"{told} has the shape {gradient.shape}, not {shape}")
         if not np.isfinite(gradient).all():
-            raise ValueError(f"gradients[{name!r}] holds NaN or infinity: did the loss blow up?")
+            raise ValueError(f"{told} holds NaN or infinity: did the loss blow up?")
     return checked
 
 # %% ../nbs/03-gradient-descent.ipynb #6b06d8d9
 class Optimizer:
-    "What all optimizers share: a learning rate, a count of steps, checks. Use a subclass."
+    "What optimizers share: a learning rate, a count of steps, checks. Use a subclass."
 
     def __init__(
         self,
-        learning_rate,  # a positive number, or a schedule: a function of the step, from 0 on
+        learning_rate: float
+        | Callable,  # above 0, or a schedule: step (from 0) -> rate
     ):
         if not callable(learning_rate):
-            _check_number("learning_rate", learning_rate, above=0)
+            number(learning_rate, "learning_rate", above=0)
         self.learning_rate, self.step, self.slots = learning_rate, 0, {}
 
     def update(
         self,
         parameters: dict,  # name -> array
-        gradients: dict,  # the same names -> the loss's gradient, in the parameter's shape
+        gradients: dict,  # the same names -> gradients of the same shape
     ) -> dict:  # name -> the new array; `parameters` stays as it was
-        "One step. Raises ValueError for other names or shapes, and for NaN or infinity."
+        "One step. ValueError for other names or shapes, and for NaN or infinity."
         gradients = _checked_gradients(parameters, gradients)
-        rate = self.learning_rate(self.step) if callable(self.learning_rate) else self.learning_rate
-        _check_number("learning_rate", rate, at_least=0)
+        rate = self.learning_rate
+        rate = rate(self.step) if callable(rate) else rate
+        number(rate, "learning_rate", least=0)
         self.step += 1
-        return {n: p - self._decrement(n, gradients[n], rate) for n, p in parameters.items()}
+        taken = {n: self._decrement(n, gradients[n], rate) for n in parameters}
+        return {n: p - taken[n] for n, p in parameters.items()}
 
 # %% ../nbs/03-gradient-descent.ipynb #64e844d8
 class GradientDescent(Optimizer):
@@ -136,13 +123,13 @@ def _stack(path):
 
 # %% ../nbs/03-gradient-descent.ipynb #0f2a38ef
 def descend(
-    gradient,  # function of the parameters, answering their gradient in the same form
-    start,  # an array, or a dict name -> array
-    optimizer: Optimizer,  # used from its present state on: give each descent a new one
+    gradient: Callable,  # parameters -> their gradient, in the same form
+    start: np.ndarray | dict,  # an array, or a dict name -> array
+    optimizer: Optimizer,  # used from its present state on: a new one for each descent
     steps: int,  # how many updates
-):  # the trajectory: as `start`, with a new first axis of length steps + 1
-    "Follow `optimizer` down from `start`. Raises ValueError where a gradient does not fit."
-    _check_count("steps", steps)
+) -> np.ndarray | dict:  # as `start`, with a new first axis of length steps + 1
+    "Follow `optimizer` down from `start`. ValueError where a gradient does not fit."
+    whole_number(steps, "steps")
     if not isinstance(start, dict):
         path = descend(lambda p: {"": gradient(p[""])}, {"": start}, optimizer, steps)
         return path[""]
@@ -153,55 +140,55 @@ def descend(
 
 # %% ../nbs/03-gradient-descent.ipynb #d5307997
 class Momentum(Optimizer):
-    "Momentum (section 4.2.2 of the article; Polyak 1964). Raises ValueError for a bad setting."
+    "Momentum (section 4.2.2; Polyak 1964). Raises ValueError for a bad setting."
 
     def __init__(
         self,
-        learning_rate,  # a positive number, or a schedule: a function of the step, from 0 on
+        learning_rate: float
+        | Callable,  # above 0, or a schedule: step (from 0) -> rate
         gamma: float = 0.9,  # share of the velocity that survives a step, in [0, 1)
     ):
         super().__init__(learning_rate)
-        _check_number("gamma", gamma, at_least=0, below=1)
-        self.gamma = gamma
+        self.gamma = number(gamma, "gamma", least=0, below=1)
 
     def _decrement(self, name, gradient, rate):
         self.slots[name] = self.gamma * self.slots.get(name, 0) + rate * gradient
         return self.slots[name]
 
-
+# %% ../nbs/03-gradient-descent.ipynb #556c9ceb
 class Nesterov(Momentum):
     "Momentum that looks ahead (Nesterov 1983, as Sutskever et al. 2013 write it)."
 
     def _decrement(self, name, gradient, rate):
-        return self.gamma * super()._decrement(name, gradient, rate) + rate * gradient
+        velocity = super()._decrement(name, gradient, rate)
+        return self.gamma * velocity + rate * gradient
 
 # %% ../nbs/03-gradient-descent.ipynb #d6c9615b
 def best_momentum(
     mu: float,  # the smallest curvature, above 0
     L: float,  # the largest curvature, at least `mu`
-) -> tuple:  # the learning rate and gamma for `Momentum`
-    "The fastest momentum on a bowl of curvatures `mu` to `L` (Polyak 1964). ValueError otherwise."
-    _check_number("mu", mu, above=0)
-    _check_number("L", L, at_least=mu)
+) -> tuple[float, float]:  # the learning rate and gamma for `Momentum`
+    "The fastest momentum on a bowl of curvatures `mu` to `L` (Polyak 1964)."
+    number(mu, "mu", above=0)
+    number(L, "L", least=mu)
     root = np.sqrt(L / mu)
     return 4 / (np.sqrt(L) + np.sqrt(mu)) ** 2, ((root - 1) / (root + 1)) ** 2
 
 # %% ../nbs/03-gradient-descent.ipynb #2d98e40b
 class Adam(Optimizer):
-    "Adam (Kingma & Ba 2015), epsilon where Keras has it. Raises ValueError for a bad setting."
+    "Adam (Kingma & Ba 2015), epsilon as in Keras. Raises ValueError for a bad setting."
 
     def __init__(
         self,
-        learning_rate=1e-3,  # a positive number, or a schedule: a function of the step, from 0 on
-        beta_1: float = 0.9,  # share of the mean gradient that survives a step, in [0, 1)
-        beta_2: float = 0.999,  # share of the mean square that survives a step, in [0, 1)
+        learning_rate: float | Callable = 1e-3,  # above 0, or a schedule: step -> rate
+        beta_1: float = 0.9,  # share of the mean gradient that survives, in [0, 1)
+        beta_2: float = 0.999,  # share of the mean square that survives, in [0, 1)
         epsilon: float = 1e-7,  # keeps the division finite, above 0
     ):
         super().__init__(learning_rate)
-        _check_number("beta_1", beta_1, at_least=0, below=1)
-        _check_number("beta_2", beta_2, at_least=0, below=1)
-        _check_number("epsilon", epsilon, above=0)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.beta_1 = number(beta_1, "beta_1", least=0, below=1)
+        self.beta_2 = number(beta_2, "beta_2", least=0, below=1)
+        self.epsilon = number(epsilon, "epsilon", above=0)
 
     def _decrement(self, name, gradient, rate):
         m, v = self.slots.get(name, (0, 0))
@@ -216,34 +203,36 @@ def minibatches(
     count: int,  # how many examples there are
     batch_size: int,  # how many a batch holds; the last one holds what is left
     rng: np.random.Generator,  # shuffles: each epoch sees another order
-):  # yields arrays of indices, (batch,): together each of 0 .. count - 1 once
+) -> Iterator[np.ndarray]:  # of indices, (batch,): together each of 0 .. count - 1 once
     "The indices of one epoch's mini-batches. Raises ValueError for a number below 1."
-    _check_count("count", count)
-    _check_count("batch_size", batch_size)
+    whole_number(count, "count")
+    whole_number(batch_size, "batch_size")
     order = rng.permutation(count)
-    return (order[first : first + batch_size] for first in range(0, count, batch_size))
+    return (order[i : i + batch_size] for i in range(0, count, batch_size))
 
 # %% ../nbs/03-gradient-descent.ipynb #b9a25d05
 def train(
-    gradient,  # function of (parameters, features, targets), answering a dict as `parameters`
+    gradient: Callable,  # (parameters, features, targets) -> a dict as `parameters`
     start: dict,  # name -> array
     optimizer: Optimizer,  # used from its present state on
-    features,  # (examples, features), an array or a SciPy sparse matrix
+    features: np.ndarray,  # (examples, features), or a SciPy sparse matrix
     targets: np.ndarray,  # (examples,)
     epochs: int,  # how many passes over the examples
     batch_size: int,  # how many examples a step sees
     rng: np.random.Generator,  # shuffles the examples
 ) -> dict:  # name -> the array after 0, 1, ..., `epochs` epochs, (epochs + 1, ...)
-    "Section 3.1 of the article, with mini-batches. Raises ValueError where shapes do not fit."
+    "Section 3.1 of the article, with mini-batches. ValueError where shapes do not fit."
     features, targets = _checked_features(features), as_floats(targets, "targets", 1)
     if features.shape[0] != len(targets):
-        raise ValueError(f"features has {features.shape[0]} rows, targets has {len(targets)}")
-    _check_count("epochs", epochs)
+        rows = f"features has {features.shape[0]} rows"
+        raise ValueError(f"{rows}, targets has {len(targets)}")
+    whole_number(epochs, "epochs")
     path = [{name: np.array(value, dtype=float) for name, value in start.items()}]
     for _ in range(epochs):
         here = path[-1]
         for batch in minibatches(len(targets), batch_size, rng):
-            here = optimizer.update(here, gradient(here, features[batch], targets[batch]))
+            slope = gradient(here, features[batch], targets[batch])
+            here = optimizer.update(here, slope)
         path.append(here)
     return _stack(path)
 
@@ -251,44 +240,49 @@ def train(
 def cosine_decay(
     learning_rate: float,  # at step 0, above 0
     steps: int,  # the step from which it is 0
-):  # a schedule: a function of the step, for an optimizer's `learning_rate`
-    "Half a cosine wave down to 0 (Loshchilov & Hutter 2017). Raises ValueError out of range."
-    _check_number("learning_rate", learning_rate, above=0)
-    _check_count("steps", steps)
-    return lambda step: learning_rate / 2 * (1 + np.cos(np.pi * min(step / steps, 1)))
+) -> Callable:  # a schedule, step -> rate, for an optimizer's `learning_rate`
+    "Half a cosine wave down to 0 (Loshchilov & Hutter 2017). ValueError out of range."
+    number(learning_rate, "learning_rate", above=0)
+    whole_number(steps, "steps")
+
+    def schedule(step):
+        return learning_rate / 2 * (1 + np.cos(np.pi * min(step / steps, 1)))
+
+    return schedule
 
 # %% ../nbs/03-gradient-descent.ipynb #72979e82
 def logistic_regression_loss(
     parameters: dict,  # "weights", (features,), and "bias", one number
-    features,  # (batch, features), an array or a SciPy sparse matrix
-    labels,  # (batch,), 0 or 1
+    features: np.ndarray,  # (batch, features), or a SciPy sparse matrix
+    labels: np.ndarray,  # (batch,), 0 or 1
     l2: float = 0.0,  # the penalty on the weights (not on the bias), at least 0
 ) -> float:  # in nats
-    "Mean binary cross-entropy plus `l2 / 2` times the squared weights. ValueError on bad input."
-    _check_number("l2", l2, at_least=0)
+    "Mean binary cross-entropy plus `l2 / 2` times the squared weights."
+    number(l2, "l2", least=0)
     loss = binary_cross_entropy_from_logits(labels, linear(parameters, features))
     return loss + l2 / 2 * float(np.sum(np.square(parameters["weights"])))
 
 # %% ../nbs/03-gradient-descent.ipynb #d1aecc83
 def logistic_regression_gradient(
     parameters: dict,  # "weights", (features,), and "bias", one number
-    features,  # (batch, features), an array or a SciPy sparse matrix
-    labels,  # (batch,), 0 or 1
+    features: np.ndarray,  # (batch, features), or a SciPy sparse matrix
+    labels: np.ndarray,  # (batch,), 0 or 1
     l2: float = 0.0,  # the penalty on the weights (not on the bias), at least 0
 ) -> dict:  # "weights", (features,), and "bias", one number
     "Gradient of `logistic_regression_loss` by the parameters."
-    _check_number("l2", l2, at_least=0)
+    number(l2, "l2", least=0)
     slope = binary_cross_entropy_gradient(labels, linear(parameters, features))
     penalty = l2 * np.asarray(parameters["weights"], dtype=float)
-    return {"weights": _checked_features(features).T @ slope + penalty, "bias": slope.sum()}
+    weights = _checked_features(features).T @ slope + penalty
+    return {"weights": weights, "bias": slope.sum()}
 
 # %% ../nbs/03-gradient-descent.ipynb #f5cf7860
 def logistic_curvature(
-    features,  # (batch, features), an array or a SciPy sparse matrix
+    features: np.ndarray,  # (batch, features), or a SciPy sparse matrix
     l2: float = 0.0,  # the penalty on the weights, at least 0
 ) -> float:  # no curvature of the loss is larger, anywhere
-    "A bound on the largest curvature of `logistic_regression_loss`. ValueError on bad input."
-    _check_number("l2", l2, at_least=0)
+    "A bound on the largest curvature of `logistic_regression_loss`."
+    number(l2, "l2", least=0)
     features = _checked_features(features)
     count = features.shape[0]
     if sparse.issparse(features) and count > 1:
@@ -301,17 +295,17 @@ def logistic_curvature(
 
 # %% ../nbs/03-gradient-descent.ipynb #9aa435a3
 def project_to_simplex(
-    point,  # (amounts,)
+    point: np.ndarray,  # (amounts,)
     total: float = 1.0,  # what the amounts shall sum to, above 0
 ) -> np.ndarray:  # (amounts,), at least 0
     """The nearest point with no negative amount and the sum `total` (Held et al. 1974).
 
     Raises ValueError for a total not above 0, NaN or no amounts."""
     point = as_floats(point, "point", 1)
-    _check_number("total", total, above=0)
+    number(total, "total", above=0)
     ordered = np.sort(point)[::-1]
     tau = (np.cumsum(ordered) - total) / np.arange(1, len(point) + 1)
-    last = np.flatnonzero(ordered > tau)[-1]  # the smallest amount that stays above zero
+    last = np.flatnonzero(ordered > tau)[-1]  # the smallest amount that stays above 0
     return np.maximum(point - tau[last], 0)
 
 # %% ../nbs/03-gradient-descent.ipynb #f9e0484b
@@ -365,7 +359,10 @@ def _backtrack(hessian, w, learning_rate):
     slope = hessian @ w
     while True:
         moved = w - learning_rate * slope
-        if moved @ hessian @ moved / 2 <= w @ slope / 2 - learning_rate / 2 * slope @ slope:
+        if (
+            moved @ hessian @ moved / 2
+            <= w @ slope / 2 - learning_rate / 2 * slope @ slope
+        ):
             return learning_rate
         learning_rate /= 2
 
