@@ -19,6 +19,7 @@ from sentiment_course.gradient_descent import (
     Momentum,
     Nesterov,
     best_momentum,
+    check_clip_gradients,
     cosine_decay,
     descend,
     linear,
@@ -447,3 +448,10 @@ def test_a_refused_step_leaves_the_optimizer_as_it_was():
 def test_module_imports_no_tensorflow():
     code = "import sys, sentiment_course.gradient_descent; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_clipping_each_array_by_itself_is_refused():
+    def each_alone(gradients, limit):
+        return {k: g * limit / max(np.linalg.norm(g), limit) for k, g in gradients.items()}
+
+    assert not check_clip_gradients(each_alone)
