@@ -16,9 +16,9 @@ from sentiment_course.resources import (
     RESOURCE_MAP,
     VENTURE,
     VENTURE_CSV,
+    as_needs,
     budget_value,
     budget_value_gradient,
-    check_needs,
     check_split_with_caps,
     draw_gaps,
     draw_resources,
@@ -269,9 +269,9 @@ def test_reader_refuses(content, says):
         read_needs(buffer(content))
 
 
-def test_check_needs_refuses():
+def test_as_needs_refuses():
     with pytest.raises(ValueError, match="needs: expected a DataFrame"):
-        check_needs([1, 2])
+        as_needs([1, 2])
     with pytest.raises(ValueError, match="expected one column 'cost'"):
         gap_table(VENTURE.drop(columns="cost"))
     with pytest.raises(ValueError, match="row 0, column have: nan is not a finite"):
@@ -376,18 +376,18 @@ def test_value_of_many_splits_at_once():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((-1, [1], [1]), "budget: -1.0 is negative"),
-        ((np.nan, [1], [1]), "budget: nan is not a finite number"),
-        (([1.0], [1], [1]), "budget: expected 0 dimensions"),
-        (("much", [1], [1]), "budget: expected numbers, got 'much'"),
-        ((1, [], []), "weights: is empty"),
-        ((1, [[1]], [1]), "weights: expected 1 dimensions"),
-        ((1, [1, 2], [1]), "costs: 1 of them for 2 weights"),
-        ((1, [1, -2], [1, 1]), "weights: -2.0 is negative"),
-        ((1, [1, np.inf], [1, 1]), "weights: inf is not a finite number"),
+        ((-1, [1], [1]), "budget must be a finite number from 0, not -1"),
+        ((np.nan, [1], [1]), "budget must be a finite number from 0, not nan"),
+        (([1.0], [1], [1]), "budget must be a finite number"),
+        (("much", [1], [1]), "budget must be a finite number from 0, not 'much'"),
+        ((1, [], []), "weights is empty"),
+        ((1, [[1]], [1]), "weights must have 1 axes"),
+        ((1, [1, 2], [1]), "weights has the shape .* and costs has"),
+        ((1, [1, -2], [1, 1]), "each of weights must be a finite number from 0, not -2.0"),
+        ((1, [1, np.inf], [1, 1]), "weights holds NaN or infinity"),
         ((1, [0, 0], [1, 1]), "weights: all are 0"),
-        ((1, [1, 2], [1, 0]), "costs: 0.0 is not above 0"),
-        ((1, [1, 2], [1, None]), "costs: nan is not a finite number"),
+        ((1, [1, 2], [1, 0]), "each of costs must be a finite number above 0, not 0.0"),
+        ((1, [1, 2], [1, None]), "costs must hold numbers, it holds object"),
     ],
 )
 def test_split_refuses(arguments, says):
@@ -401,9 +401,9 @@ def test_split_refuses(arguments, says):
     [
         (([1, 2, 3], [1, 2], [1, 1]), r"spending: the shape \(3,\) does not end in 2"),
         ((1.0, [1], [1]), r"spending: the shape \(\) does not end in 1"),
-        (([1, np.nan], [1, 2], [1, 1]), "spending: nan is not a finite number"),
+        (([1, np.nan], [1, 2], [1, 1]), "spending holds NaN or infinity"),
         (([0, -1], [1, 2], [1, 1]), "spending: a value is at or below -cost"),
-        (([0, 1], [1, 2], [1, -1]), "costs: -1.0 is not above 0"),
+        (([0, 1], [1, 2], [1, -1]), "each of costs must be a finite number above 0, not -1.0"),
     ],
 )
 def test_value_refuses(function, arguments, says):
