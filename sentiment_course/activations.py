@@ -313,21 +313,14 @@ def _local_map(x, weights):
     return A
 
 
+_W = np.array([[2.0, -1.0, 0.5], [1.0, 4.0, 3.0]])
+
 check_local_map = Exercise(
     expected=_local_map,
     cases=[
         (np.array([1.0]), [np.array([[2.0, -2.0]])]),
-        (
-            np.array([1.0, 2.0]),
-            [np.array([[1.0, -3.0], [1.0, 1.0]]), np.array([[1.0], [5.0]])],
-        ),
-        (
-            np.array([-1.0, 3.0]),
-            [np.array([[1.0, 2.0], [1.0, 1.0]]), np.eye(2), -np.eye(2)],
-        ),
-        (
-            np.array([-1.0, 0.5]),
-            [np.array([[2.0, -1.0, 0.5], [1.0, 4.0, 3.0]]), np.ones((3, 2))],
-        ),
+        (np.array([1.0, 2.0]), [np.array([[1.0, -3], [1, 1]]), np.array([[1.0], [5]])]),
+        (np.array([-1.0, 3.0]), [np.array([[1.0, 2], [1, 1]]), np.eye(2), -np.eye(2)]),
+        (np.array([-1.0, 0.5]), [_W, np.ones((3, 2))]),
     ],
 )
