@@ -170,6 +170,11 @@ def test_panel_agreement_against_the_binomial():
     assert panel_agreement([[2, 2, 2], [-1, 1], [0, 0]]).tolist()[::2] == [1, 0.5]
 
 
+@pytest.mark.parametrize("given", [[0.1, 0.2, -0.3], [-0.3, 0.2, 0.1], [0.2, -0.3, 0.1]])
+def test_a_mean_of_zero_counts_half_in_whatever_order_it_is_summed(given):
+    assert panel_agreement([given]).tolist() == [0.5]
+
+
 def test_panel_without_ratings():
     with pytest.raises(ValueError, match=r"ratings\[1\] is empty"):
         panel_agreement([[1], []])
@@ -297,9 +302,9 @@ def test_bucket_batches_waste_less_and_differ_by_epoch():
     assert any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("batch_size", [0, -1])
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, True])
 def test_bucket_batches_refuse(batch_size):
-    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number from 1"):
         bucket_batches([1, 2], batch_size)
 
 
