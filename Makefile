@@ -1,5 +1,7 @@
 # make course   set up, climb the ladder, save the best classifier, build the site
 # make test     everything that must hold before a change is merged
+# make chapters        run the slow cells of the notebooks too, and write down what with: hours
+# make test-machines   the numeric tests and notebooks again as on other machines: threads, seeds, order
 # make lab      JupyterLab on the notebooks
 # make docs     build the site into _docs;  make serve  shows it
 # make clean    remove what can be made again (not the downloads in your cache folder)
@@ -8,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-.PHONY: course test lab docs serve clean
+.PHONY: course test chapters test-machines lab docs serve clean
 
 course: .venv/.installed-docs
 	@$(BIN)/sentiment-course assets
@@ -31,6 +33,13 @@ test: .venv/.installed-dev
 	$(BIN)/sentiment-course assets
 	$(BIN)/nbdev_test --n_workers 2
 	$(BIN)/pytest -n 2 --dist loadfile tests
+
+chapters: .venv/.installed-dev
+	$(BIN)/python tools/run_notebook.py --slow $$($(BIN)/python tools/slow_cells.py --notebooks)
+
+test-machines: .venv/.installed-dev
+	$(BIN)/sentiment-course assets
+	$(BIN)/python tools/test_machines.py
 
 lab: .venv/.installed-dev
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3

@@ -2,7 +2,8 @@
 
     python tools/run_notebook.py nbs/02-losses.ipynb [more.ipynb] [--slow]
 
-Without --slow, cells flagged `#| slow` are not run and keep the outputs they have.
+Without --slow, cells flagged `#| slow` are not run and keep the outputs they have. With it, what
+they were run with is written down, see slow_cells.py.
 Progress bars are dropped from what is saved; any other text on stderr is an error here,
 because a reader would meet it as noise.
 """
@@ -14,13 +15,13 @@ import sys
 from pathlib import Path
 
 import nbformat
+import slow_cells
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbdev.clean import clean_nb
 from nbdev.config import get_config
 from nbdev.export import nb_export
 
-SLOW = re.compile(r"^#\s*\|\s*slow\s*$", re.M)
 EVAL_FALSE = re.compile(r"^#\s*\|\s*eval:\s*false\s*$", re.M)
 PROGRESS = re.compile(r"\r|\d+%\|")
 
@@ -61,7 +62,7 @@ def clean(nb):
 def run(path, slow=False):
     """Run the notebook at `path` in its own folder and save it; return the noise it made."""
     nb = nbformat.read(path, as_version=4)
-    skip = (EVAL_FALSE,) if slow else (EVAL_FALSE, SLOW)
+    skip = (EVAL_FALSE,) if slow else (EVAL_FALSE, slow_cells.SLOW)
     client = Client(
         nb, skip=skip, timeout=None, kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
@@ -86,7 +87,9 @@ def main():
             noise = run(path, args.slow)
         except CellExecutionError as error:
             sys.exit(f"{path}: {error}")
-        print(f"{path}: run and saved")
+        if args.slow and slow_cells.slow_names(path) is not None:
+            slow_cells.record(path)
+        print(f"{path}: run and saved", flush=True)
         if noise:
             sys.exit(f"{path}: text on stderr that a reader would meet:\n" + "\n".join(noise))
 
