@@ -262,8 +262,8 @@ def test_functions_shown_together_have_one_heading_with_the_names_of_all():
 
 
 def test_a_function_named_like_a_section_leaves_it_its_anchor():
-    prose = {"cell_type": "markdown", "source": "text\n\n## F!\n\ntext"}
-    _, cell = site_symbols.name_symbols([prose, documented("f")], Path("none"))
+    prose = {"cell_type": "markdown", "source": "text\n\n## [`F`](x.html#f)!\n\ntext"}
+    _, cell = site_symbols.name_symbols([prose, documented("f", source="")], Path("none"))
     assert "### f {#f-itself .symbol}" in cell["outputs"][0]["data"]["text/markdown"]
 
 

@@ -40,7 +40,7 @@ BODY = [
     (r'<i class="bi bi-arrow-left-short"></i>', "←"),
     (r'<i class="bi bi-arrow-right-short"></i>', "→"),
     (r'<i class="bi bi-(?:code|chat-right)"></i>\s*', ""),
-    (r"<th></th>", "<td></td>"),
+    (r"<th[^>]*></th>", "<td></td>"),
 ]
 HEADER = re.compile(r'<header id="quarto-header".*?</nav></header>', re.S)
 CONTENTS = re.compile(r'<nav id="TOC".*?</nav>', re.S)

@@ -58,6 +58,7 @@ def name_symbols(cells, root):
 def sections(cells):
     """The anchors that the headings of a page's prose have."""
     prose = "\n".join(source_of(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    prose = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", prose)  # a link in a heading is text there
     titles = re.findall(r"^#+ (.+)$", prose, re.M)
     return {re.sub(r"[^\w]+", "-", title.lower()).strip("-") for title in titles}
 
