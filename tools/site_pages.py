@@ -133,7 +133,7 @@ def markdown_outputs(cell):
 
 def chapter_number(name):
     """`2` for 02-losses.ipynb, `A1` for a1-assets.ipynb, else nothing."""
-    match = re.match(r"0?(a?\d+)-", name)
+    match = re.match(r"0?([ab]?\d+)-", name)
     return match[1].upper() if match else ""
 
 
