@@ -402,7 +402,7 @@ def test_vocabulary_that_is_none_is_refused(spoiled, tmp_path):
     other = tmp_path / "other.txt"
     asset = SimpleNamespace(asset_path=tf.constant(str(other)))
     for content, said in [
-        (b"\xff\xfe", "UTF-8"),
+        (b"\xff\xfe", "utf-8"),
         (b"[UNK]\nfilm\n", "not found in the vocabulary"),
         (b"[CLS]\n[SEP]\nfilm\n", r"lacks \[UNK\]"),
     ]:

@@ -414,7 +414,7 @@ BIAS = "encoder.layer.1.output.dense.bias"
     ("call", "told"),
     [
         (lambda: split_word("", {}), "word is empty"),
-        (lambda: wordpiece("a", {}, 1), "max_length must leave room"),
+        (lambda: wordpiece("a", {}, 1), "max_length must be a whole number from 2"),
         (lambda: piece_ids("a text", {}), "texts must be a list"),
         (lambda: piece_ids([None], {}), r"texts\[0\]"),
         (lambda: pad_pieces([]), "ids must hold at least one text"),
@@ -439,7 +439,7 @@ BIAS = "encoder.layer.1.output.dense.bias"
         (lambda: multiply_adds(CONFIG, 0), "length must be a whole number"),
         (lambda: largest_arrays(CONFIG, 1.5), "length must be a whole number"),
         (lambda: multiply_adds({}, 3), "config lacks"),
-        (lambda: encode_all(WEIGHTS, CONFIG, [[1]], 0), "batch_size must be at least 1"),
+        (lambda: encode_all(WEIGHTS, CONFIG, [[1]], 0), "batch_size must be a whole number from 1"),
         (lambda: encode_all(WEIGHTS, CONFIG, [[1], []]), "at least one piece"),
         (lambda: encode({}, CONFIG, ONES, ONES), "weights lack"),
         (lambda: encode(WEIGHTS | {BIAS: np.ones(5)}, CONFIG, ONES, ONES), BIAS),
