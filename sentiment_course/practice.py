@@ -6,8 +6,8 @@
 __all__ = ['LISTED', 'CUTS', 'missing_import', 'model_names_two_things', 'missing_from_the_list', 'two_kinds_of_keras',
            'flattened_vectors', 'leaked_texts', 'what_cleaning_keeps', 'unknown_label', 'text_read_as_missing',
            'cleaning_helps', 'shuffled_test_set', 'chosen_on_the_test_set', 'accuracy_alone', 'seeds',
-           'described_settings', 'films_to_tweets', 'one_pixel', 'lucky_backtests', 'advice_for_each_student',
-           'tools_in_their_own_words', 'frameworks_in_their_own_words']
+           'described_settings', 'shuffling_helps', 'films_to_tweets', 'one_pixel', 'lucky_backtests',
+           'advice_for_each_student', 'fraud_is_rare', 'tools_in_their_own_words', 'frameworks_in_their_own_words']
 
 # %% ../nbs/b6-practice.ipynb #p002
 import ast
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from sklearn.datasets import load_digits
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from statsmodels.datasets import spector
@@ -272,6 +272,19 @@ def described_settings() -> dict:
     described &= found["loss"].endswith("categorical_crossentropy")
     return {"verdict": verdict(described), **found}
 
+# %% ../nbs/b6-practice.ipynb #p010
+def shuffling_helps() -> dict:
+    "Accuracy on unseen product sentences after one pass, in random order and sorted."
+    seen, unseen = split_reviews(load_reviews("amazon"))
+    mixed = seen.sample(frac=1, random_state=0)
+    orders = {"shuffled": mixed, "sorted": mixed.sort_values("label", kind="stable")}
+    words, scores = TfidfVectorizer().fit(seen.text), {}
+    for name, rows in orders.items():
+        model = SGDClassifier(loss="log_loss", shuffle=False, max_iter=1, tol=None)
+        model.fit(words.transform(rows.text), rows.label)
+        scores[name] = float(model.score(words.transform(unseen.text), unseen.label))
+    return {"verdict": verdict(scores["shuffled"] > scores["sorted"]), **scores}
+
 # %% ../nbs/b6-practice.ipynb #c129
 def films_to_tweets() -> dict:
     """Accuracy on tweets of a classifier trained on films, and of always saying
@@ -328,6 +341,17 @@ def advice_for_each_student() -> dict:
         "low": float(low),
         "high": float(high),
     }
+
+# %% ../nbs/b6-practice.ipynb #p013
+def fraud_is_rare() -> dict:
+    "The share of true alarms where one order in a thousand is a fraud."
+    share, right = (
+        0.001,
+        0.99,
+    )  # of frauds among orders; of right answers on either kind
+    true, false = share * right, (1 - share) * (1 - right)
+    found = true / (true + false)
+    return {"verdict": verdict(found > 0.5), "found": found}
 
 # %% ../nbs/b6-practice.ipynb #c040
 def tools_in_their_own_words() -> dict:

@@ -12,7 +12,7 @@ import yaml
 from smalldocs.markdown import pandoc_id
 
 from sentiment_course import glossary as module
-from sentiment_course.glossary import PARTS, anchor, entries, glossary
+from sentiment_course.glossary import PARTS, anchor, course_table, entries, glossary
 
 ROOT = Path(__file__).parent.parent
 NBS = ROOT / "nbs"
@@ -99,6 +99,29 @@ def test_no_character_is_markdown():
     for row in ROWS:
         text = row.term + row.chinese + row.meaning + row.meaning_chinese
         assert not re.search(r"[*_`<>\[\]$|]", text), row.term
+
+
+# The words of the article's own glossary, section 1.4, and the terms that answer them.
+ARTICLE = {
+    "大模型": "large-model", "创业资源整合": "integration", "人才资源": "talent-resources",
+    "技术资源": "technology-resources", "市场资源": "market-resources",
+    "人工智能": "artificial-intelligence", "创业": "entrepreneurship", "资源": "resource",
+    "AI": "artificial-intelligence", "ML": "machine-learning", "DL": "deep-learning",
+    "NLP": "natural-language-processing", "CV": "computer-vision", "GPT": "gpt",
+}  # fmt: skip
+UNKNOWN = "QAGLM"  # of which the errata say that it was not found
+
+
+@pytest.mark.parametrize("word", ARTICLE)
+def test_the_article_s_own_glossary_is_in_it(word):
+    named = TERMS.loc[ARTICLE[word]]
+    assert word in named.chinese
+
+
+def test_what_is_missing_of_the_article_s_glossary_is_judged():
+    errata = course_table("errata.tsv")
+    (row,) = errata[errata.quotation.str.startswith(UNKNOWN)].itertuples()
+    assert (row.section, row.verdict) == ("1.4.3", "not found")
 
 
 # ------------------------------------------------------------------ where its links lead
@@ -196,16 +219,19 @@ def test_page_shows_every_part_as_the_table_has_it():
 
 
 def test_an_entry_as_written():
-    written = entries("Foundations").split("\n\n### gradient clipping\n\n")[1].split("\n\n###")[0]
     row = TERMS.loc["gradient-clipping"]
+    heading = (
+        '### <a id="gradient-clipping"></a>gradient clipping <span lang="zh-Hans">梯度裁剪</span>'
+    )
+    written = entries("Foundations").split(f"\n\n{heading}\n\n")[1].split("\n\n###")[0]
     assert written == (
         f"{row.meaning}\n\n"
-        f'<span lang="zh-Hans">**梯度裁剪**：{row.meaning_chinese}</span>\n\n'
+        f'<span lang="zh-Hans">{row.meaning_chinese}</span>\n\n'
         "[chapter 4](04-activations.ipynb#clip-what-explodes)"
         " · [tested: exercises refuse the obvious mistake](../tests/test_activations.py)"
     )
     code = "[<code>losses.cross_entropy</code>](02-losses.ipynb#cross_entropy)"
-    assert f"[chapter 2](02-losses.ipynb#cross-entropy) · {code} · [" in entries("Foundations")
+    assert f"[chapter 2](02-losses.ipynb#what-a-loss-measures) · {code} · [" in entries("Foundations")
     assert "[appendix A1](a1-assets.ipynb#is-it-the-right-file) · " in entries("Machine rooms")
 
 
