@@ -214,6 +214,12 @@ def check_texts(
         if not isinstance(text, str):
             kind = type(text).__name__
             raise ValueError(f"texts[{i}] is {text!r} ({kind}), not text")
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        half = re.compile("[\ud800-\udfff]").search
+        i = next(i for i, text in enumerate(texts) if half(text))
+        raise ValueError(f"texts[{i}] holds half a character: replace it") from None
     return texts
 
 # %% ../nbs/06-reviews.ipynb #1f7b963c
@@ -254,7 +260,7 @@ def _check_labels(labels):
         if _is_missing(label):
             raise ValueError(f"labels[{i}] is missing: leave that row out or label it")
     kinds = sorted({_kind(label).__name__ for label in labels})
-    if len(kinds) > 1:
+    if len(kinds) > 1 and kinds != ["float", "int"]:  # half stars among whole ones
         raise ValueError(f"labels mix {' and '.join(kinds)}: make them all one type")
     classes, counts = np.unique(np.asarray(labels), return_counts=True)
     if len(classes) < 2:

@@ -110,7 +110,6 @@ PLAIN = {"quoting": csv.QUOTE_NONE}  # a quotation mark is one like any other ch
 def _reader(text, separator, dialect):
     "The rows of `text`, the lines before its header left out."
     lines = io.StringIO(text, newline="")
-    csv.field_size_limit(2**31 - 1)  # a text may be long; the usual limit is 131,072
     reader = csv.reader(lines, delimiter=separator, strict=True, **dialect)
     header = next(row for row in reader if row)
     return header, reader
@@ -234,6 +233,7 @@ def _separator(text, usual, columns):
 # %% ../nbs/a3-tables.ipynb #f9889131
 def _separated(text, name, usual, columns, note):
     "The table in a CSV or TSV file; a ValueError where it cannot be read."
+    csv.field_size_limit(2**31 - 1)  # a text may be long; the usual limit is 131,072
     told = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)
     if told:  # the line stays, empty, so that lines are counted right
         text = "\n" + text[told.end() :]
