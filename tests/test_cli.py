@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentiment_course import __version__, cli
+from sentiment_course import ladder as ladder_room
 from sentiment_course import tables as table_room
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras's own
@@ -55,20 +56,20 @@ class StandIn:
 
     def save(self, path):
         path.mkdir(parents=True, exist_ok=True)
-        (path / "classifier.json").write_text(json.dumps(self.classes_.tolist()))
+        (path / "classifier.json").write_text(json.dumps({"classes": self.classes_.tolist()}))
 
     @classmethod
     def load(cls, path):
         if not (path / "classifier.json").is_file():
             raise ValueError(f"{path} is no saved classifier")
-        return cls().fit([], json.loads((path / "classifier.json").read_text()))
+        return cls().fit([], json.loads((path / "classifier.json").read_text())["classes"])
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty folder to work in, and the stand-in for BERT."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_bert", lambda: StandIn)
+    monkeypatch.setattr(ladder_room, "bert_class", lambda: StandIn)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     return tmp_path
 
@@ -131,6 +132,10 @@ def reviews(path="reviews.csv", labels=("negative", "positive"), copies=1):
 def a_model(path="model", classes=("negative", "positive")):
     StandIn().fit([], classes).save(Path(path))
     return path
+
+
+def classes_in(model):
+    return json.loads(Path(model, "classifier.json").read_text())["classes"]
 
 
 COMMANDS = {
@@ -260,7 +265,7 @@ def test_fit_judges_beside_cheap_classifiers_and_saves(run, here):
     assert "60 reviews: negative 30, positive 30" in out and "48 to train on, 12 held out" in out
     for word in ("majority", "TF-IDF", "BERT", "true", "predict --model deep/model"):
         assert word in out, out
-    assert json.loads((here / "deep/model/classifier.json").read_text()) == ["negative", "positive"]
+    assert classes_in("deep/model") == ["negative", "positive"]
     assert [p.name for p in here.rglob("*.partial*")] == []
 
 
@@ -272,7 +277,7 @@ def test_fit_reads_other_columns_and_formats(run, here):
         columns = ["--text-column", "comment", "--label-column", "stars"]
         code, out, err = run("fit", "--data", name, "--model", f"m-{name}", *columns)
         assert (code, err) == (0, "") and "24 reviews" in out
-        assert json.loads((here / f"m-{name}" / "classifier.json").read_text()) == [0, 1]
+        assert classes_in(f"m-{name}") == [0, 1]
 
 
 def test_fit_with_three_classes(run, here):
@@ -321,7 +326,7 @@ def test_fit_overwrites_a_model_only_when_forced(fails, run, here):
     fails(["fit", "--data", data, "--model", "model"], "model exists", "--force")
     code, _, err = run("fit", "--data", data, "--model", "model", "--force")
     assert (code, err) == (0, "")
-    assert json.loads((here / "model/classifier.json").read_text()) == ["negative", "positive"]
+    assert classes_in("model") == ["negative", "positive"]
 
 
 def test_fit_never_replaces_what_is_no_model(fails, here):
@@ -346,7 +351,7 @@ def test_fit_goes_on_with_the_same_training_and_no_other(run, here, monkeypatch)
             self.checkpoint_dir.mkdir(exist_ok=True)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_bert", lambda: Interrupted)
+    monkeypatch.setattr(ladder_room, "bert_class", lambda: Interrupted)
     fit = ["fit", "--model", "model", "--data", reviews(copies=2)]
     code, _, err = run(*fit)
     assert code == 1 and err.startswith("error: stopped") and len(err.splitlines()) == 1
@@ -356,7 +361,7 @@ def test_fit_goes_on_with_the_same_training_and_no_other(run, here, monkeypatch)
     reviews(copies=3)
     run(*fit)
     assert seen[0] == seen[1] and len(set(seen)) == 3
-    monkeypatch.setattr(cli, "_bert", lambda: StandIn)
+    monkeypatch.setattr(ladder_room, "bert_class", lambda: StandIn)
     assert run(*fit)[0] == 0 and not seen[-1].exists() and seen[0].exists()
 
 
@@ -707,32 +712,36 @@ def climbed(monkeypatch):
 
             return make
 
-        return {name: maker(name) for name in ("low", cli.TOP)}
+        return {name: maker(name) for name in ("low", ladder_room.TOP)}
 
-    monkeypatch.setattr(cli, "_rungs", rungs)
+    monkeypatch.setattr(ladder_room, "rungs", rungs)
     return made
 
 
 def test_ladder_climbs_once_and_redoes_only_what_is_missing(run, here, climbed):
     code, out, err = run("ladder")
-    assert code == 0 and "low" in out and cli.TOP in out and "models/reviews" in out
-    assert "[1/2] low" in err and climbed == ["low", cli.TOP]
+    assert code == 0 and "low" in out and ladder_room.TOP in out and "models/reviews" in out
+    assert "[1/2] low" in err and climbed == ["low", ladder_room.TOP]
     table = pd.read_csv("models/ladder.csv")
-    assert table["rung"].tolist() == ["low", cli.TOP] and set(table["version"]) == {__version__}
+    assert table["rung"].tolist() == ["low", ladder_room.TOP] and set(table["version"]) == {
+        __version__
+    }
     assert "<svg" in (here / "models/ladder.svg").read_text()
     assert sorted(p.name for p in (here / "models").iterdir()) == [
         "ladder.csv", "ladder.svg", "predictions.csv", "reviews", "steps.csv"
     ]  # fmt: skip
     said, steps = pd.read_csv("models/predictions.csv"), pd.read_csv("models/steps.csv")
     assert set(said["low"]) <= {"negative", "positive"} and len(said) == table["test_size"][0]
-    assert steps["step"].tolist() == [f"low → {cli.TOP}"] and f"low → {cli.TOP}" in out
+    assert (
+        steps["step"].tolist() == [f"low → {ladder_room.TOP}"] and f"low → {ladder_room.TOP}" in out
+    )
     assert "may be chance" in out  # the same classifier twice
     climbed.clear()
     again = run("ladder")
     assert climbed == [] and again == (0, out, "")
     (here / "models/reviews/classifier.json").unlink()
     code, _, err = run("ladder")
-    assert code == 0 and climbed == [cli.TOP] and "note: training" in err
+    assert code == 0 and climbed == [ladder_room.TOP] and "note: training" in err
     climbed.clear()
     table[1:].assign(version=__version__).to_csv("models/ladder.csv", index=False)
     run("ladder")
@@ -740,7 +749,7 @@ def test_ladder_climbs_once_and_redoes_only_what_is_missing(run, here, climbed):
     climbed.clear()
     table.assign(version="0.0.1").to_csv("models/ladder.csv", index=False)
     run("ladder")
-    assert climbed == ["low", cli.TOP]
+    assert climbed == ["low", ladder_room.TOP]
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\1\2", b"rung,accuracy\nlow,1\n", b"a,b\n1\n"])
@@ -748,7 +757,7 @@ def test_ladder_with_damaged_results_climbs_again(run, here, climbed, data):
     (here / "models").mkdir()
     (here / "models/ladder.csv").write_bytes(data)
     code, _, err = run("ladder")
-    assert code == 0 and climbed == ["low", cli.TOP] and "cannot be read" in err
+    assert code == 0 and climbed == ["low", ladder_room.TOP] and "cannot be read" in err
 
 
 def test_ladder_without_its_predictions_climbs_again(run, here, climbed):
@@ -757,11 +766,11 @@ def test_ladder_without_its_predictions_climbs_again(run, here, climbed):
     shutil.rmtree(here / "models/reviews")
     climbed.clear()
     code, _, err = run("ladder")
-    assert code == 0 and climbed == ["low", cli.TOP] and "cannot be read" in err
+    assert code == 0 and climbed == ["low", ladder_room.TOP] and "cannot be read" in err
 
 
 def test_films_come_with_their_certainty():
-    train, test = cli._film_reviews()
+    train, test = ladder_room.film_reviews()
     assert train["certainty"].between(0.5, 1).all() and "certainty" not in test
 
 
@@ -777,7 +786,7 @@ def test_ladder_that_is_stopped_keeps_the_rungs_it_has(run, here, climbed, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "TOP", "never")
+        patch.setattr(ladder_room, "TOP", "never")
         patch.setattr(StandIn, "predict", lambda self, t: stop(self, t) if len(climbed) > 1
                       else self.classes_[self.predict_proba(t).argmax(axis=1)])  # fmt: skip
         code, _, err = run("ladder")
@@ -847,8 +856,8 @@ STOPPED_IN_THE_MIDDLE = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_cli import StandIn, cli, table_room
-cli._bert = lambda: StandIn
+from test_cli import StandIn, cli, ladder_room, table_room
+ladder_room.bert_class = lambda: StandIn
 def stay(*args):
     print("in the middle", flush=True)
     time.sleep(60)
@@ -902,8 +911,8 @@ def test_a_stop_in_the_middle_loses_nothing(here, command, number):
 SWALLOWED = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from test_cli import StandIn, cli, predict_proba
-cli._bert = lambda: StandIn
+from test_cli import StandIn, cli, ladder_room, predict_proba
+ladder_room.bert_class = lambda: StandIn
 def swallow(self, texts):
     try:
         os.kill(os.getpid(), int(os.environ["NUMBER"]))
@@ -978,7 +987,7 @@ def trained(tmp_path_factory):
                   "--epochs", "1"])  # fmt: skip
     assert not stop.value.code
     assert sorted(p.name for p in folder.iterdir()) == ["model", "reviews.csv"]
-    assert {p.name for p in (folder / "model").iterdir()} == cli.MODEL_FILES
+    assert {p.name for p in (folder / "model").iterdir()} <= ladder_room.MODEL_FILES
     return folder
 
 
