@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentiment_course import __version__, cli
+from sentiment_course import assets as assets_room
 from sentiment_course import ladder as ladder_room
 from sentiment_course import tables as table_room
 
@@ -363,6 +364,117 @@ def test_fit_goes_on_with_the_same_training_and_no_other(run, here, monkeypatch)
     assert seen[0] == seen[1] and len(set(seen)) == 3
     monkeypatch.setattr(ladder_room, "bert_class", lambda: StandIn)
     assert run(*fit)[0] == 0 and not seen[-1].exists() and seen[0].exists()
+
+
+class Guesses(StandIn):
+    """Always says the first class, whatever it was trained on."""
+
+    def predict_proba(self, texts):
+        return np.tile(np.eye(len(self.classes_))[0], (len(texts), 1))
+
+
+def test_fit_saves_tfidf_where_it_is_better_and_predict_and_evaluate_take_it(
+    run, here, monkeypatch
+):
+    monkeypatch.setattr(ladder_room, "bert_class", lambda: Guesses)
+    code, out, err = run("fit", "--data", reviews(copies=5), "--model", "model")
+    assert (code, err) == (0, "") and "TF-IDF is kept: it is right on 100.0%" in out
+    assert "BERT on 50.0%" in out and "what TF-IDF says of each label" in out
+    note = json.loads((here / "model/classifier.json").read_text())
+    assert note["kind"] == "TfidfClassifier" and note["version"] == __version__
+    monkeypatch.setattr(ladder_room, "bert_class", lambda: pytest.fail("BERT was loaded"))
+    code, out, _ = run("evaluate", "--model", "model", "reviews.csv")
+    assert code == 0 and "accuracy  100.0%" in out
+    code, out, _ = run("evaluate", "--model", "model", "reviews.csv", "--report", "r.html")
+    assert code == 0 and "TfidfClassifier on 60 texts" in (here / "r.html").read_text("utf-8")
+    code, out, err = run("predict", "--model", "model", "reviews.csv", "--out", "o.csv")
+    assert code == 0 and [r[1] for r in read_csv("o.csv")[1]] == [
+        r[2] for r in read_csv("o.csv")[1]
+    ]
+    code, out, err = run("fit", "--data", "reviews.csv", "--model", "model", "--force")
+    assert code == 1 and json.loads((here / "model/classifier.json").read_text()) == note
+
+
+def test_fit_saves_bert_where_it_is_better(run, here, monkeypatch):
+    class Knows(StandIn):
+        def predict_proba(self, texts):
+            p = np.array([float(t in self.praise) for t in texts])
+            return np.column_stack([1 - p, p])
+
+    rows = [[f"{w}{i}", label] for i in range(30)
+            for w, label in [("x", "negative"), ("y", "positive")]]  # fmt: skip
+    Knows.praise = {text for text, label in rows if label == "positive"}
+    write_csv("r.csv", ["text", "label"], rows)
+    monkeypatch.setattr(ladder_room, "bert_class", lambda: Knows)
+    code, out, err = run("fit", "--data", "r.csv", "--model", "model")
+    assert (code, err) == (0, "") and "BERT is kept: it is right on 100.0%" in out
+    assert "kind" not in json.loads((here / "model/classifier.json").read_text())
+
+
+def test_a_second_fit_to_the_same_model_refuses_and_the_first_is_saved(run, here):
+    data = reviews(copies=5)
+    with assets_room.replacing(here / "model") as ready:
+        code, _, err = run("fit", "--data", data, "--model", "model")
+        assert code == 1 and err.startswith("error: another process is at work on model: wait")
+        assert run("fit", "--data", data, "--model", "model2")[0] == 0
+        StandIn().fit([], ["first", "of two"]).save(ready)
+    assert classes_in("model") == ["first", "of two"]
+
+
+@pytest.mark.parametrize("place", ["file/model", "x" * 250])
+def test_fit_tries_the_place_before_it_trains(fails, here, monkeypatch, place):
+    (here / "file").write_bytes(b"mine")
+    monkeypatch.setattr(StandIn, "fit", lambda *told: pytest.fail("the training began"))
+    fails(["fit", "--data", reviews(copies=5), "--model", place])
+
+
+def test_fit_refuses_a_place_where_a_disk_is_mounted(fails, here, monkeypatch):
+    a_model()
+    monkeypatch.setattr(Path, "is_mount", lambda self: self.name == "model")
+    arguments = ["fit", "--data", reviews(copies=5), "--model", "model", "--force"]
+    fails(arguments, "where a disk is mounted")
+
+
+def test_fit_follows_a_link_and_keeps_it(run, here):
+    a_model("real", classes=["old", "older"])
+    (here / "link").symlink_to("real")
+    assert run("fit", "--data", reviews(copies=5), "--model", "link", "--force")[0] == 0
+    assert (here / "link").is_symlink() and classes_in("real") == ["negative", "positive"]
+
+
+def test_fit_goes_on_where_the_reader_of_what_it_prints_has_left(here):
+    reviews(copies=5)
+    script = SWALLOWED.replace("StandIn.predict_proba = swallow\n", "")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, os.path.dirname(__file__),
+         "fit", "--data", "reviews.csv", "--model", "model"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"NUMBER": "2"},
+    ) as process:  # fmt: skip
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == 0 and (here / "model").is_dir(), err
+    assert err == b""
+
+
+class Reads(StandIn):
+    """Has the tokenizer of the course's encoder."""
+
+    encoder, max_length = "minilm", 128
+
+
+def test_what_the_encoder_cannot_read_is_said(run, here, monkeypatch):
+    monkeypatch.setattr(ladder_room, "bert_class", lambda: Reads)
+    rows = [[f"{a}{b}", "差" if a in "坏烂" else "好"] for a in "坏烂好棒" for b in "一二三四五六"]
+    write_csv("r.csv", ["text", "label"], rows)
+    told = "note: the encoder cannot read"
+    code, _, err = run("fit", "--data", "r.csv", "--model", "model")
+    assert code == 0 and err.startswith(told) and err.count(told) == 1
+    a_model("bert", classes=["好", "差"])
+    for command in ("predict", "evaluate"):
+        code, _, err = run(command, "r.csv", "--model", "bert")
+        assert code == 0 and err.count(told) == 1
+    code, _, err = run("predict", reviews(), "--model", "bert")
+    assert code == 0 and told not in err
 
 
 # predict
@@ -837,6 +949,8 @@ def test_doctor(run, monkeypatch):
         (MemoryError(), "out of memory"),
         (ModuleNotFoundError("No module named 'tensorflow'"), "sentiment-course doctor"),
         (OSError(errno.ENOSPC, "No space left on device", "x"), "x: No space left on device"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "free some space"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), "its permissions keep you out"),
         (ZeroDivisionError("a\nb"), "ZeroDivisionError: a b. This is a fault of the course"),
     ],
 )
@@ -959,6 +1073,22 @@ def test_a_terminal_that_cannot_show_a_label_does_not_stop_the_training(here):
     )  # fmt: skip
     assert done.returncode == 0 and (here / "model").is_dir(), done.stderr
     assert b"\\u5dee 12" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "closed, arguments, part",
+    [
+        ("stdin", ["predict", "-", "--model", "model"], "standard input is closed"),
+        ("stdout", ["predict", "r.csv", "--model", "model"], "standard output is closed"),
+    ],
+)
+def test_a_closed_stream_is_said(here, capsys, monkeypatch, closed, arguments, part):
+    a_model()
+    write_csv("r.csv", ["text"], [["great"]])
+    monkeypatch.setattr(sys, closed, None)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 1 and part in capsys.readouterr().err
 
 
 def test_a_reader_who_leaves_early_is_no_error(here):
