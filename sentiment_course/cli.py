@@ -32,12 +32,24 @@ app = typer.Typer(
 
 
 KINDS = "CSV, TSV, JSONL or Parquet"
-_Model = Annotated[Path, typer.Option(help="Folder of a saved model.")]
-_TextColumn = Annotated[str, typer.Option(help="Name of the column of texts.")]
-_LabelColumn = Annotated[str, typer.Option(help="Name of the column of labels.")]
-_Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 
+# %% ../nbs/a9-cli.ipynb #a9opt001
+_option = typer.Option
+_Data = Annotated[Path, _option(help=f"Labelled reviews: {KINDS}.")]
+_Epochs = Annotated[int, _option(min=1, help="Passes over the texts, at most.")]
+_NewModel = Annotated[Path, _option(help="Folder to save the model in.")]
+_Model = Annotated[Path, _option(help="Folder of a saved model.")]
+_TextColumn = Annotated[str, _option(help="Name of the column of texts.")]
+_LabelColumn = Annotated[str, _option(help="Name of the column of labels.")]
+_Force = Annotated[bool, _option("--force", help="Replace what is there.")]
+_Out = Annotated[Path | None, _option(help="File to write; else standard output.")]
+_Report = Annotated[Path | None, _option(help="Page to write, ending in .html.")]
+_Reviews = Annotated[
+    str, typer.Argument(help=f"{KINDS}; or - for lines on standard input.")
+]
+_LabelledReviews = Annotated[Path, typer.Argument(help=f"Labelled reviews: {KINDS}.")]
 
+# %% ../nbs/a9-cli.ipynb #a9say001
 def _note(text):
     "Say something beside the result."
     print(f"note: {text}", file=sys.stderr, flush=True)
@@ -91,7 +103,10 @@ def _explain(error):
         return 2, f"{told}: type `{_help_command(error)}` to see how"
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return 1, _STOPPED
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "ResourceExhaustedError"
+    ):
         return 1, "out of memory: close other programs, or use a machine with more"
     if isinstance(error, ImportError):
         return 1, f"{error}: type `sentiment-course doctor` to see what is missing"
@@ -102,8 +117,8 @@ def _explain(error):
     kind = type(error).__name__
     if "No space left" in str(error):  # safetensors has an exception of its own
         return 1, f"no space left on the disk: {_FREE_SPACE}"
-    return 1, (f"{kind}: {error}. This is a fault of the course: please report it, with what "
-               "SENTIMENT_COURSE_TRACEBACK=1 shows")  # fmt: skip
+    return 1, (f"{kind}: {error}. This is a fault of the course: please report it, "
+               "with what SENTIMENT_COURSE_TRACEBACK=1 shows")  # fmt: skip
 
 # %% ../nbs/a9-cli.ipynb #25b6203b
 def _help_command(error):
@@ -115,7 +130,8 @@ def _help_command(error):
 def _explain_system(error):
     "The sentence for an error of the operating system."
     keeps_out = "its permissions keep you out: change them, or choose another place"
-    advice = {errno.ENOSPC: _FREE_SPACE, errno.EACCES: keeps_out, errno.EPERM: keeps_out,
+    advice = {errno.ENOSPC: _FREE_SPACE,
+              errno.EACCES: keeps_out, errno.EPERM: keeps_out,
               errno.EROFS: "choose a place that you may write to"}  # fmt: skip
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror}: {advice.get(error.errno, 'check the path')}"
@@ -127,7 +143,9 @@ _FREE_SPACE = "free some space, or write elsewhere"
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.")
+    ] = False,
 ):
     if version:
         print(f"sentiment-course {__version__}")
@@ -151,7 +169,9 @@ def assets(
     for name in wanted:
         folder = asset_path(name)
         size = sum((folder / Path(f).name).stat().st_size for f in ASSETS[name].files)
-        print(f"{name:8} {size / 1e6:7.1f} MB  verified  {short_path(folder)}", flush=True)
+        print(
+            f"{name:8} {size / 1e6:7.1f} MB  verified  {short_path(folder)}", flush=True
+        )
 
 # %% ../nbs/a9-cli.ipynb #212a806f
 @app.command()
@@ -174,16 +194,18 @@ def doctor(
                 print(f"     {'':20} mend it: {f.advice}")
     bad = sum(not f.ok for f in findings)
     if bad:
-        raise ValueError(f"{bad} {'thing' if bad == 1 else 'things'} to mend, marked BAD above")
+        raise ValueError(
+            f"{bad} {'thing' if bad == 1 else 'things'} to mend, marked BAD above"
+        )
 
 # %% ../nbs/a9-cli.ipynb #c8c56374
 @app.command()
 def fit(
-    data: Annotated[Path, typer.Option(help=f"Labelled reviews: {KINDS}.")],
-    model: Annotated[Path, typer.Option(help="Folder to save the model in.")],
+    data: _Data,
+    model: _NewModel,
     text_column: _TextColumn = "text",
     label_column: _LabelColumn = "label",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the texts, at most.")] = 3,
+    epochs: _Epochs = 3,
     force: _Force = False,
 ):
     "Train two classifiers on your labelled reviews, judge them, and save the better."
@@ -196,11 +218,11 @@ def fit(
         train, test = hold_out(reviews, _say, _note)
         bert = _untrained(model, train, epochs)
         best = _train(bert, train, test)
-        raise_if_stopped()
         check_model_place(model, force)
         best.save(ready)
     forget_training(bert)
-    _say(f"saved in {model}; use it: sentiment-course predict --model {model} reviews.csv")
+    _say(f"saved in {model}; use it: "
+         f"sentiment-course predict --model {model} reviews.csv")  # fmt: skip
 
 # %% ../nbs/a9-cli.ipynb #2a4d03d2
 def _untrained(model, train, epochs):
@@ -243,15 +265,16 @@ def _note_unread(classifier, texts):
     from sentiment_course.ladder import tokenizer_of, unread_note, unread_share
 
     if tokenizer := tokenizer_of(classifier):
-        if told := unread_note(unread_share(tokenizer, texts, classifier.max_length)):
+        told = unread_note(unread_share(tokenizer, texts, classifier.max_length))
+        if told:
             _note(told)
 
 # %% ../nbs/a9-cli.ipynb #f717130d
 @app.command()
 def predict(
-    reviews: Annotated[str, typer.Argument(help=f"{KINDS}; or - for lines on standard input.")],
+    reviews: _Reviews,
     model: _Model,
-    out: Annotated[Path | None, typer.Option(help="File to write; else standard output.")] = None,
+    out: _Out = None,
     text_column: _TextColumn = "text",
     force: _Force = False,
 ):
@@ -279,10 +302,12 @@ def _load(model):
 
     put_back(model)
     if not model.is_dir():
-        raise ValueError(f"there is no model {model}: train one with `sentiment-course fit`")
+        raise ValueError(
+            f"there is no model {model}: train one with `sentiment-course fit`"
+        )
     return load_classifier(model)
 
-
+# %% ../nbs/a9-cli.ipynb #a9read01
 def _to_score(reviews, text_column):
     "The table to score, what to call it, and its column of texts."
     from sentiment_course.tables import read_table
@@ -297,7 +322,9 @@ def _read_lines():
     from sentiment_course.tables import read_lines
 
     if sys.stdin is None:
-        raise ValueError("standard input is closed: give reviews, one a line, or name a file")
+        raise ValueError(
+            "standard input is closed: give reviews, one a line, or name a file"
+        )
     if sys.stdin.isatty():
         _note("type reviews, one a line; end with Ctrl-D")
     data = getattr(sys.stdin, "buffer", sys.stdin).read()
@@ -310,32 +337,39 @@ def _print_table(table):
 
     if sys.stdout is None:
         raise ValueError("standard output is closed: name a file with --out")
-    with contextlib.suppress(AttributeError, ValueError):  # a notebook has no such thing
+    with contextlib.suppress(
+        AttributeError, ValueError
+    ):  # a notebook has no such thing
         sys.stdout.reconfigure(encoding="utf-8", newline="")
     sys.stdout.write(csv_text(table))
 
 # %% ../nbs/a9-cli.ipynb #313a5fd4
 def _add_answers(table, texts, classifier, name):
     "`table` with what `classifier` says of each text in two more columns."
-    from sentiment_course.tables import plain
-
     filled = [i for i, text in enumerate(texts) if text is not None]
-    if len(filled) < len(texts):
-        _note(
-            f"rows of {name} without a text: {len(texts) - len(filled):,}; their cells stay empty"
-        )
+    if empty := len(texts) - len(filled):
+        _note(f"rows of {name} without a text: {empty:,}; their cells stay empty")
     labels, probabilities = [None] * len(texts), [None] * len(texts)
     if filled:
-        _note_unread(classifier, [texts[i] for i in filled])
-        scores = classifier.predict_proba([texts[i] for i in filled])
-        for i, score in zip(filled, scores, strict=True):
-            labels[i] = plain(classifier.classes_[score.argmax()])
-            probabilities[i] = round(float(score.max()), 6)
+        _answer(classifier, texts, filled, labels, probabilities)
     names = ["label", "probability"]
     if set(names) & set(table.columns):
         names = _unused(["predicted_label", "predicted_probability"], table.columns)
-        _note(f"{name} has a column of that name already: the answers are in {' and '.join(names)}")
+        _note(f"{name} has a column of that name already: "
+              f"the answers are in {' and '.join(names)}")  # fmt: skip
     return table.assign(**dict(zip(names, [labels, probabilities], strict=True)))
+
+# %% ../nbs/a9-cli.ipynb #a9answ01
+def _answer(classifier, texts, filled, labels, probabilities):
+    "Put what `classifier` says of the texts at `filled` into the two lists."
+    from sentiment_course.tables import plain
+
+    filled_texts = [texts[i] for i in filled]
+    _note_unread(classifier, filled_texts)
+    scores = classifier.predict_proba(filled_texts)
+    for i, score in zip(filled, scores, strict=True):
+        labels[i] = plain(classifier.classes_[score.argmax()])
+        probabilities[i] = round(float(score.max()), 6)
 
 # %% ../nbs/a9-cli.ipynb #981178b4
 def _unused(names, taken):
@@ -347,9 +381,9 @@ def _unused(names, taken):
 # %% ../nbs/a9-cli.ipynb #2549f263
 @app.command()
 def evaluate(
-    reviews: Annotated[Path, typer.Argument(help=f"Labelled reviews: {KINDS}.")],
+    reviews: _LabelledReviews,
     model: _Model,
-    report: Annotated[Path | None, typer.Option(help="Page to write, ending in .html.")] = None,
+    report: _Report = None,
     text_column: _TextColumn = "text",
     label_column: _LabelColumn = "label",
     force: _Force = False,
@@ -387,7 +421,9 @@ def _write_report(classifier, texts, labels, p, title, path, force):
 
     _announce(f"making the report {path}")
     page = report(classifier, texts, labels, title, p)
-    put_file(path, lambda temporary: temporary.write_text(page, encoding="utf-8"), force)
+    put_file(
+        path, lambda temporary: temporary.write_text(page, encoding="utf-8"), force
+    )
     _announce(f"{path}: {len(texts):,} reviews, {len(page) / 1000:,.0f} kB")
 
 # %% ../nbs/a9-cli.ipynb #3d6699c6
@@ -400,7 +436,7 @@ def _share(part, whole):
 
 # %% ../nbs/a9-cli.ipynb #e516dd7d
 def _known_labels(labels, classes, name):
-    "The labels as the model writes them; a ValueError names those that it does not know."
+    "The labels as the model writes them; a ValueError names those it does not know."
     from sentiment_course.tables import plain, same_label
 
     by_text = {str(same_label(c)): plain(c) for c in classes}
@@ -415,7 +451,9 @@ def _known_labels(labels, classes, name):
 
 def _listed(names):
     "The first few names as text."
-    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if names[10:] else "")
+    return ", ".join(map(repr, names[:10])) + (
+        f" and {len(names) - 10} more" if names[10:] else ""
+    )
 
 # %% ../nbs/a9-cli.ipynb #81665ba7
 def _by_class(labels, given, classes):
@@ -432,7 +470,9 @@ def _by_class(labels, given, classes):
 # %% ../nbs/a9-cli.ipynb #ee285c75
 @app.command()
 def ladder(
-    out: Annotated[Path, typer.Option(help="Folder for results and model.")] = Path("models"),
+    out: Annotated[Path, typer.Option(help="Folder for results and model.")] = Path(
+        "models"
+    ),
 ):
     "Climb from a coin toss to a fine-tuned BERT on film reviews."
     from sentiment_course.baselines import format_ladder
