@@ -227,11 +227,11 @@ def test_an_entry_as_written():
     assert written == (
         f"{row.meaning}\n\n"
         f'<span lang="zh-Hans">{row.meaning_chinese}</span>\n\n'
-        "[chapter 4](04-activations.ipynb#clip-what-explodes)"
-        " · [tested: exercises refuse the obvious mistake](../tests/test_activations.py)"
+        "[chapter 3](03-gradient-descent.ipynb#clip-the-gradients) · [tested: clipping each array"
+        " by itself is refused](../tests/test_gradient_descent.py)"
     )
     code = "[<code>losses.cross_entropy</code>](02-losses.ipynb#cross_entropy)"
-    assert f"[chapter 2](02-losses.ipynb#what-a-loss-measures) · {code} · [" in entries("Foundations")
+    assert f"[chapter 2](02-losses.ipynb#cross-entropy) · {code} · [" in entries("Foundations")
     assert "[appendix A1](a1-assets.ipynb#is-it-the-right-file) · " in entries("Machine rooms")
 
 
