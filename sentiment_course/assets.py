@@ -368,7 +368,7 @@ def saved_note(
     """
     put_back(path)
     try:
-        note = json.loads((path / NOTE).read_bytes())
+        note = json.loads(_note_bytes(path))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{path} is no saved classifier: it has no {NOTE}") from None
     except (ValueError, RecursionError):
@@ -377,6 +377,17 @@ def saved_note(
         raise damaged_classifier(path, NOTE)
     _check_not_newer(path, note.get("version", "0"))  # none was written up to 0.1.0
     return note
+
+# %% ../nbs/a1-assets.ipynb #a1save17
+def _note_bytes(path):
+    "The note of a saved classifier; waits while another process puts a new one there."
+    for _ in range(100):
+        with contextlib.suppress(FileNotFoundError):
+            return (path / NOTE).read_bytes()
+        if not _beside(path.resolve()).exists():
+            break
+        time.sleep(0.01)
+    return (path / NOTE).read_bytes()
 
 # %% ../nbs/a1-assets.ipynb #a1save04
 def damaged_classifier(
@@ -411,7 +422,7 @@ def read_saved(
     """
     for _ in range(9):
         note = saved_note(path)
-        if stray := sorted(set(os.listdir(path)) - names - {NOTE}):
+        if stray := sorted(_listed(path) - names - {NOTE}):
             told = f"{path} holds {stray[0]}, which no such classifier has"
             raise ValueError(f"{told}: nothing there is loaded until you take it out")
         files = {name: _bytes(path / name) for name in sorted(names)}
@@ -441,6 +452,13 @@ def _first_damaged(note, files):
     for name, data in files.items():
         if data is None or hashlib.sha256(data).hexdigest() != hashes[name]:
             return name
+
+
+def _listed(path):
+    "The names in a folder; none where another process has just moved it."
+    with contextlib.suppress(FileNotFoundError):
+        return set(os.listdir(path))
+    return set()
 
 # %% ../nbs/a1-assets.ipynb #d2361c28
 def pip_download(asset: Asset, folder: Path):

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['check_count_parameters', 'check_attend', 'check_unknown_share', 'Embeddings', 'SelfAttention', 'EncoderLayer',
-           'build_encoder', 'published_names', 'fill', 'Encoder', 'load_encoder', 'pad', 'save_encoder']
+           'build_encoder', 'published_names', 'fill', 'Encoder', 'load_encoder', 'pad', 'encoder_files',
+           'save_encoder']
 
 # %% ../nbs/11-encoders.ipynb #4169bd97
 import contextlib
@@ -304,10 +305,15 @@ def vocabulary_from(data, path, lowercase, rows):
 
 # %% ../nbs/11-encoders.ipynb #a5c1d005
 def write_vocabulary(tokenizer, path):
-    "Write the vocabulary one word a line; every word keeps its line, even past a gap."
+    "Write the vocabulary one word a line."
+    Path(path).write_bytes(_vocabulary_bytes(tokenizer))
+
+
+def _vocabulary_bytes(tokenizer):
+    "The vocabulary, one word a line; every word keeps its line, even past a gap."
     words = {i: word for word, i in tokenizer.get_vocab().items()}
     lines = [words.get(i, "[GAP]") for i in range(max(words) + 1)]
-    Path(path).write_bytes(("\n".join(lines) + "\n").encode())
+    return ("\n".join(lines) + "\n").encode()
 
 # %% ../nbs/11-encoders.ipynb #e423ca36
 @dataclass
@@ -402,11 +408,10 @@ def pad(
     return list(pad_pieces(tokens, multiple))
 
 # %% ../nbs/11-encoders.ipynb #5cb2ae0c
-def save_encoder(
+def encoder_files(
     encoder: Encoder,
-    folder: Path,  # an existing folder
-) -> None:
-    "Write `encoder` in the form that `load_encoder` and other software for BERT read."
+) -> dict:  # name -> bytes
+    "The files of `encoder`, as `load_encoder` and other software for BERT read them."
     names = published_names(encoder.config["num_hidden_layers"])
     arrays = {}
     for variable in encoder.model.weights:
@@ -417,11 +422,22 @@ def save_encoder(
         kernel, bias = encoder.pooler
         arrays["pooler.dense.weight"] = np.ascontiguousarray(kernel.T)
         arrays["pooler.dense.bias"] = bias
-    (folder / "model.safetensors").write_bytes(save(arrays))
-    (folder / "config.json").write_text(json.dumps(encoder.config, indent=2))
     told = {"do_lower_case": encoder.lowercase}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told))
-    write_vocabulary(encoder.tokenizer, folder / "vocab.txt")
+    return {
+        "model.safetensors": save(arrays),
+        "config.json": json.dumps(encoder.config, indent=2).encode(),
+        "tokenizer_config.json": json.dumps(told).encode(),
+        "vocab.txt": _vocabulary_bytes(encoder.tokenizer),
+    }
+
+# %% ../nbs/11-encoders.ipynb #a5c1d008
+def save_encoder(
+    encoder: Encoder,
+    folder: Path,  # an existing folder
+) -> None:
+    "Write the files of `encoder` into `folder`."
+    for name, data in encoder_files(encoder).items():
+        (folder / name).write_bytes(data)
 
 # %% ../nbs/11-encoders.ipynb #8bb671b2
 def _parameters(vocabulary, hidden, depth, intermediate):

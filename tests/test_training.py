@@ -1,0 +1,402 @@
+"""Examples, one step, the rate, checkpoints and saved models: what the classifier is made of."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentiment_course import assets
+from sentiment_course.assets import write_saved
+from sentiment_course.doctor import quiet
+
+with quiet():
+    from sentiment_course import training
+    from sentiment_course.bert import build_network
+    from sentiment_course.encoders import (
+        Encoder,
+        build_encoder,
+        keras,
+        load_encoder,
+        pad,
+        save_encoder,
+    )
+    from sentiment_course.training import (
+        FILES,
+        Checkpoint,
+        Curves,
+        Examples,
+        WarmupDecay,
+        as_data,
+        average_momentum,
+        compile_network,
+        fingerprint,
+        from_data,
+        hold_out,
+        logits_of,
+        note_of,
+        read_model,
+        stopped,
+        to_keep,
+        train_epoch,
+        weights_of,
+    )
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The folder of a small random encoder."""
+    folder, minilm = tmp_path_factory.mktemp("small"), load_encoder("minilm")
+    config = minilm.config | {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+                              "intermediate_size": 32}  # fmt: skip
+    save_encoder(Encoder(build_encoder(config), minilm.tokenizer, config, True), folder)
+    return folder
+
+
+@pytest.fixture
+def examples():
+    """Forty texts of three to eleven tokens, two classes, one text of each length first."""
+    rng = np.random.default_rng(0)
+    tokens = [rng.integers(1000, 30000, 3 + i % 9, dtype="int32") for i in range(40)]
+    ids = np.arange(40) % 2
+    return Examples(tokens, ids, np.eye(2)[ids], np.ones(40))
+
+
+def test_batches_hold_every_example_once_with_all_that_belongs_to_it(examples):
+    examples.weights = np.arange(40) + 1.0
+    batches = examples.batches(8, seed=[0, 3])
+    assert [len(b.ids) for b in batches] == [8] * 5
+    seen = np.concatenate([b.weights for b in batches])
+    assert sorted(seen) == list(range(1, 41)) and sorted(seen) != list(seen)
+    for batch in batches:
+        for tokens, target, number in zip(batch.tokens, batch.targets, batch.weights, strict=True):
+            assert tokens is examples.tokens[int(number) - 1]
+            assert target.argmax() == (number - 1) % 2
+
+
+def test_order_of_batches_depends_on_the_seed_alone(examples):
+    first, again, other = (
+        [b.tokens[0].tolist() for b in examples.batches(8, seed)]
+        for seed in ([0, 1], [0, 1], [0, 2])
+    )
+    assert first == again != other
+
+
+def test_logits_come_back_in_the_order_of_the_texts(small, examples):
+    network = build_network(load_encoder(small).model, 2)
+    together = logits_of(network, examples.tokens)
+    alone = np.vstack([network.predict_on_batch(pad([t])) for t in examples.tokens])
+    assert np.allclose(together, alone, atol=1e-5)
+
+
+def test_hold_out_takes_a_share_of_each_class():
+    ids = np.array([0] * 50 + [1] * 20 + [2] * 2)
+    train, aside = hold_out(ids, 0.1, seed=3)
+    assert sorted([*train, *aside]) == list(range(72))
+    assert np.bincount(ids[aside], minlength=3).tolist() == [5, 2, 0]
+    assert len(hold_out(ids, 0)[1]) == 0
+
+
+def test_nothing_left_of_a_class_is_refused():
+    with pytest.raises(ValueError, match="validation_split=0.9 leaves no text"):
+        hold_out(np.array([0] * 50 + [1] * 2), 0.9)
+
+
+def test_best_epoch_and_early_stop():
+    def history(*pairs):
+        return [
+            {"epoch": i, "validation_loss": loss, "validation_accuracy": accuracy}
+            for i, (loss, accuracy) in enumerate(pairs, start=1)
+        ]
+
+    better, worse = history((0.5, 0.8), (0.6, 0.9)), history((0.5, 0.9), (0.4, 0.8))
+    assert to_keep(better, 400) and not to_keep(worse, 400)
+    assert to_keep(worse, 8)  # a tenth of eight texts is less than chance
+    assert to_keep(history((0.5, 0.9), (0.6, 0.9)), 400)
+    assert not to_keep(history((0.5, 0.9), (0.4, 0.88), (0.4, 0.86)), 400)  # the best, not the last
+    assert stopped(history((0.4, 1), (0.5, 1), (0.6, 1)))
+    assert not stopped(history((0.4, 1), (0.6, 1), (0.5, 1))) and not stopped(history((0.4, 1)))
+    assert to_keep([{"epoch": 1}, {"epoch": 2}], 0)
+
+
+def test_average_remembers_a_tenth_of_the_training():
+    assert average_momentum(5) == 0 and average_momentum(100) == pytest.approx(0.9)
+    assert average_momentum(10_000) == 0.99
+
+
+def test_warmup_then_decay():
+    rates = np.array([float(WarmupDecay(1.0, 50)(s)) for s in range(50)])
+    assert rates.argmax() in (4, 5) and 0 < rates[-1] < 0.05 and rates[0] == pytest.approx(0.2)
+    assert float(WarmupDecay(1.0, 1)(0)) == pytest.approx(1.0)
+
+
+@pytest.fixture
+def still(small):
+    """A small network without dropout, and a batch: inputs, targets, weights."""
+    network = build_network(load_encoder(small, dropout=0.0).model, 2)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 30000, (8, 6), dtype="int32")
+    targets = np.eye(2, dtype="float32")[rng.integers(0, 2, 8)]
+    return network, [[ids, np.ones_like(ids)], targets, np.ones(8, dtype="float32")]
+
+
+def test_ascent_moves_the_words_to_where_the_loss_is_higher(still):
+    network, batch = still
+    words = network.get_layer("embeddings").word.get_weights()[0]
+    adversary, _ = compile_network(network, 10, 1e-2, "float32", perturbation=0.5).args
+    loss = adversary.train_on_batch(*batch)
+    moved = network.get_layer("embeddings").word.get_weights()[0] - words
+    read = np.unique(batch[0][0])
+    length = np.linalg.norm(words, axis=1).mean()
+    assert np.linalg.norm(moved) == pytest.approx(0.5 * length, rel=1e-4)
+    assert (np.abs(moved[read]).max(axis=1) > 0).all()
+    assert not np.delete(moved, read, axis=0).any()
+    assert network.test_on_batch(*batch) > loss
+
+
+def test_step_is_by_the_sum_of_both_gradients(still):
+    import tensorflow as tf
+
+    network, batch = still
+    twin = keras.models.clone_model(network)
+    twin.set_weights(network.get_weights())
+    step = compile_network(network, 10, 1e-2, "float32", perturbation=0.5)
+    compile_network(twin, 10, 1e-2, "float32")
+    variables = [v.value for v in twin.trainable_variables]
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = twin.loss(batch[1], twin(batch[0]))
+        return [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+
+    at_words, words = gradients(), twin.get_layer("embeddings").word.embeddings.value
+    place = [v is words for v in variables].index(True)
+    length = 0.5 * np.linalg.norm(words.numpy(), axis=1).mean()
+    r = length * at_words[place] / tf.norm(at_words[place])
+    words.assign_add(r)
+    both = [a + b for a, b in zip(at_words, gradients(), strict=True)]
+    words.assign_sub(r)
+    twin.optimizer.apply(both, twin.trainable_variables)
+
+    step(*batch)
+    for ours, theirs in zip(network.get_weights(), twin.get_weights(), strict=True):
+        assert np.allclose(ours, theirs, atol=1e-5)
+    used = [network.optimizer.moved, *network.optimizer.first]
+    assert not any(keras.ops.convert_to_numpy(v).any() for v in used)
+
+
+def test_move_that_no_step_used_is_taken_back(still):
+    network, batch = still
+    words = network.get_layer("embeddings").word.get_weights()[0]
+    adversary, _ = compile_network(network, 10, 1e-2, "float32", perturbation=0.5).args
+    adversary.train_on_batch(*batch)
+    once = network.get_layer("embeddings").word.get_weights()[0]
+    adversary.train_on_batch(*batch)  # as when float16 skipped the step between
+    twice = network.get_layer("embeddings").word.get_weights()[0] - words
+    length = np.linalg.norm(words, axis=1).mean()
+    assert np.linalg.norm(once - words) == pytest.approx(0.5 * length, rel=1e-4)
+    assert np.linalg.norm(twice) == pytest.approx(0.5 * length, rel=1e-3)
+
+
+def test_no_decay_on_biases_and_norms():
+    network = build_network(load_encoder("minilm").model, 2)
+    compile_network(network, 10, 1e-4, "float32")
+    decayed = {
+        v.path.rsplit("/", 1)[-1]
+        for v in network.trainable_variables
+        if network.optimizer._use_weight_decay(v)
+    }
+    assert decayed == {"kernel", "embeddings"}
+
+
+def train(network, examples, checkpoint, epochs, rate=1e-2):
+    """Train from where `checkpoint` was on, and save after each epoch."""
+    step = network.train_on_batch
+    best, history = checkpoint.load()
+    while len(history) < epochs:
+        epoch = len(history)
+        row = train_epoch(network, step, examples.batches(8, [0, epoch]), Curves(None))
+        history.append({"epoch": epoch + 1} | row)
+        best = weights_of(network)
+        checkpoint.save(best, history)
+    return weights_of(network), best, history
+
+
+def fresh(small, steps=10):
+    network = build_network(load_encoder(small).model, 2)
+    compile_network(network, steps, 1e-2, "float32")
+    return network
+
+
+def test_resumed_training_ends_where_it_would_have_ended(small, examples, tmp_path):
+    network = fresh(small)
+    whole, *_ = train(network, examples, Checkpoint(network, None, "x"), 2)
+    network = fresh(small)
+    train(network, examples, Checkpoint(network, tmp_path, "x"), 1)
+    network = fresh(small)
+    resumed, best, history = train(network, examples, Checkpoint(network, tmp_path, "x"), 2)
+    assert [row["epoch"] for row in history] == [1, 2]
+    for ours, theirs, kept in zip(resumed, whole, best, strict=True):
+        assert np.abs(ours - theirs).max() < 1e-5 and np.array_equal(ours, kept)
+
+
+def test_checkpoint_of_another_fingerprint_is_refused(small, examples, tmp_path):
+    network = fresh(small)
+    Checkpoint(network, tmp_path, "one").save([], [])
+    with pytest.raises(ValueError, match="other texts or settings"):
+        Checkpoint(network, tmp_path, "other").load()
+
+
+def test_failed_checkpoint_leaves_the_one_before(small, tmp_path, monkeypatch):
+    network = fresh(small)
+    checkpoint = Checkpoint(network, tmp_path, "x")
+    checkpoint.save([], [{"epoch": 1}])
+
+    def fail(arrays, path, told):
+        Path(path).write_bytes(b"half")
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(training, "save_file", fail)
+    with pytest.raises(OSError, match="full"):
+        checkpoint.save([], [{"epoch": 1}, {"epoch": 2}])
+    assert checkpoint.load() == ([], [{"epoch": 1}])
+    assert [path.name for path in tmp_path.iterdir()] == ["training.safetensors"]
+
+
+def test_fingerprint_tells_trainings_apart_and_not_where_they_are_kept(examples):
+    first = fingerprint({"seed": 0, "log_dir": "a"}, examples)
+    assert first == fingerprint({"seed": 0, "log_dir": "b"}, examples)
+    assert first != fingerprint({"seed": 1, "log_dir": "a"}, examples)
+    examples.targets = examples.targets * 0.9 + 0.05
+    assert first != fingerprint({"seed": 0, "log_dir": "a"}, examples)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 3, np.int64(3), np.float32(0.5), "x", Path("a/b"), {}, {"a": 2, "b": 0.5},
+     {1: 2.0, 0: 3}, {True: 1, False: np.float64(2)}, {"a": {"b": Path("c")}}],
+    ids=repr,
+)  # fmt: skip
+def test_parameter_comes_back_equal(value):
+    kept = from_data(json.loads(json.dumps(as_data(value, "it"))))
+    assert kept == value and type(kept) is type(value.item() if hasattr(value, "item") else value)
+
+
+@pytest.mark.parametrize("value", [[1], (1, 2), {"a": object()}, b"x", np.zeros(2), {1, 2}])
+def test_parameter_that_cannot_be_kept_is_named(value):
+    with pytest.raises(ValueError, match="rate cannot be saved"):
+        as_data(value, "rate")
+
+
+OLD, NEW = ({name: f"{kind} {name}".encode() for name in FILES} for kind in ("old", "new"))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    write_saved(tmp_path / "model", OLD, note_of("A", ["bad", "good"], {"epochs": 3}))
+    return tmp_path / "model"
+
+
+def test_saved_model_comes_back(saved):
+    assert read_model(saved, "A") == (["bad", "good"], {"epochs": 3}, OLD)
+    write_saved(saved, NEW, note_of("A", [1, 2], {"epochs": 4}))
+    assert read_model(saved, "A") == ([1, 2], {"epochs": 4}, NEW)
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def change(saved, **told):
+    note = json.loads((saved / "classifier.json").read_text())
+    (saved / "classifier.json").write_text(json.dumps(note | told))
+
+
+def test_what_is_in_the_folder_and_not_in_the_note_is_refused(saved):
+    (saved / "saved_model.pb").write_bytes(b"a program")
+    with pytest.raises(ValueError, match="holds saved_model.pb, which no such classifier has"):
+        read_model(saved, "A")
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.txt", "/etc/hostname", "deep/vocab.txt", "new.txt", "saved_model.pb"]
+)
+def test_note_that_lists_other_files_is_damaged(saved, name):
+    (saved.parent / "secret.txt").write_bytes(b"secret")
+    hashes = json.loads((saved / "classifier.json").read_text())["sha256"]
+    change(saved, sha256=hashes | {name: hashlib.sha256(b"secret").hexdigest()})
+    with pytest.raises(ValueError, match=r"damaged \(classifier.json\)"):
+        read_model(saved, "A")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"sha256": {}}, {"sha256": None}, {"classes": []}, {"classes": ["a"]}, {"classes": ["a", "a"]},
+     {"classes": ["a", None]}, {"classes": [["a"], ["b"]]}, {"classes": ["a", 1]},
+     {"parameters": []}, {"version": 2}],
+    ids=repr,
+)  # fmt: skip
+def test_note_that_makes_no_sense_is_damaged(saved, told):
+    change(saved, **told)
+    with pytest.raises(ValueError, match=r"damaged \(classifier.json\)"):
+        read_model(saved, "A")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])
+def test_note_that_is_none_is_damaged(saved, text):
+    (saved / "classifier.json").write_text(text)
+    with pytest.raises(ValueError, match=r"damaged \(classifier.json\)"):
+        read_model(saved, "A")
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_changed_or_missing_file_is_named(saved, name):
+    (saved / name).write_bytes(b"old other bytes")
+    with pytest.raises(ValueError, match=f"damaged .{name}"):
+        read_model(saved, "A")
+    (saved / name).unlink()
+    with pytest.raises(ValueError, match=f"damaged .{name}"):
+        read_model(saved, "A")
+
+
+def test_model_of_a_newer_version_says_which_reads_it(saved):
+    change(saved, version="9.9", sha256={"weights.bin": "0"})
+    with pytest.raises(ValueError, match="was saved by version 9.9 of the course"):
+        read_model(saved, "A")
+
+
+def test_model_of_another_kind_is_named(saved):
+    with pytest.raises(ValueError, match="holds a A, not a B: load it as such"):
+        read_model(saved, "B")
+
+
+def test_no_model_at_all(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ValueError, match="is no saved classifier"):
+            read_model(path, "A")
+
+
+def test_model_replaced_while_it_is_read_is_read_whole(saved, monkeypatch):
+    """Whichever file was read last when another process saves: never a mixture, never an error."""
+    read, order = assets._bytes, sorted(FILES)
+    for stop in order:
+        write_saved(saved, OLD, note_of("A", ["bad", "good"], {}))
+        seen = []
+
+        def read_and_replace(path, stop=stop, seen=seen):
+            data = read(path)
+            if path.name == stop and not seen:
+                seen.append(write_saved(saved, NEW, note_of("A", [1, 2], {})))
+            return data
+
+        monkeypatch.setattr(assets, "_bytes", read_and_replace)
+        answer = read_model(saved, "A")
+        last = stop == order[-1]  # then all of the old one had been read
+        assert answer == ((["bad", "good"], {}, OLD) if last else ([1, 2], {}, NEW)) and seen
+
+
+def test_moment_between_two_renames_is_waited_for(saved, monkeypatch):
+    """Where another process has taken the old model away and not yet put the new one there."""
+    away = saved.with_name(".saving-model")
+    saved.rename(away)
+    monkeypatch.setattr(assets, "put_back", lambda path: None)  # it is at work, not dead
+    monkeypatch.setattr(assets.time, "sleep", lambda seconds: away.rename(saved))
+    assert read_model(saved, "A")[2] == OLD
