@@ -261,10 +261,14 @@ def test_functions_shown_together_have_one_heading_with_the_names_of_all():
     assert len(cells) == 2 and cells[1]["source"].startswith("def f")
 
 
-def test_a_function_named_like_a_section_leaves_it_its_anchor():
+def test_a_function_named_like_a_section_or_a_class_leaves_it_its_anchor():
     prose = {"cell_type": "markdown", "source": "text\n\n## [`F`](x.html#f)!\n\ntext"}
-    _, cell = site_symbols.name_symbols([prose, documented("f", source="")], Path("none"))
-    assert "### f {#f-itself .symbol}" in cell["outputs"][0]["data"]["text/markdown"]
+    cells = [prose, *(documented(name, source="") for name in ("f", "G", "g"))]
+    _, *named = site_symbols.name_symbols(cells, Path("none"))
+    texts = [cell["outputs"][0]["data"]["text/markdown"] for cell in named]
+    assert [text.split("\n")[0] for text in texts] == [
+        "### f {#f-itself .symbol}", "### G {#g .symbol}", "### g {#g-itself .symbol}"
+    ]  # fmt: skip
 
 
 MODULE = """

@@ -64,8 +64,10 @@ def sections(cells):
 
 
 def anchor(name, taken):
-    """Where links to a function lead: to the section of the same name, if there is one."""
-    return f"{name.lower()}-itself" if name.lower() in taken else name.lower()
+    """Where links to a function lead: to what has its name on the page already, if anything has."""
+    found = f"{name.lower()}-itself" if name.lower() in taken else name.lower()
+    taken.add(found)
+    return found
 
 
 def headed(cells, shown, root, taken):
