@@ -196,6 +196,15 @@ def test_plots_without_words_are_listed():
     assert [(p.page, p.what) for p in found] == [("x.ipynb", "cell ab draws, and has no fig-alt")]
 
 
+def test_every_plot_of_the_course_says_in_words_what_it_shows():
+    notebooks = [
+        (path.name, json.loads(path.read_text(encoding="utf-8")))
+        for path in sorted((TOOLS.parent / "nbs").glob("*.ipynb"))
+    ]
+    missing = [p for name, nb in notebooks for p in site_figures.undescribed(nb, name)]
+    assert missing == []
+
+
 def test_the_style_of_plots_draws_the_same_at_every_run():
     code = """if True:
         import hashlib, io
