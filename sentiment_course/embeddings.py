@@ -9,7 +9,6 @@ __all__ = ['WORD', 'JOINT', 'RARE', 'LENGTH', 'check_masked_mean', 'check_table_
            'cosines', 'EmbeddingClassifier']
 
 # %% ../nbs/08-embeddings.ipynb #a3ffb5a8
-import numbers
 import re
 from collections import Counter
 
@@ -20,10 +19,10 @@ from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
+from .checks import as_floats, number, one_of, whole_number
 from .exercises import Exercise
 from .gradient_descent import Adam, minibatches
 from sentiment_course.losses import (
-    as_floats,
     cross_entropy_from_logits,
     cross_entropy_gradient,
     softmax,
@@ -38,18 +37,14 @@ JOINT = {"word": " ", "char": ""}  # what stands between the units of an n-gram
 def _check_settings(**settings):
     "Raise a ValueError that names the first of the settings that cannot be used."
     for name, value in settings.items():
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if name == "analyzer":
-            good, wanted = value in JOINT, "'word' or 'char'"
+            one_of(value, name, JOINT)
         elif name == "learning_rate":
-            good, wanted = number and 0 < value < np.inf, "a number above 0"
+            number(value, name, above=0)
         elif name == "token_dropout":
-            good, wanted = number and 0 <= value < 1, "at least 0 and less than 1"
+            number(value, name, least=0, below=1)
         else:
-            good = number and isinstance(value, numbers.Integral) and value >= 1
-            wanted = "a whole number of at least 1"
-        if not good:
-            raise ValueError(f"{name} must be {wanted}, not {value!r}")
+            whole_number(value, name)
 
 # %% ../nbs/08-embeddings.ipynb #678e4c92
 def split_units(
