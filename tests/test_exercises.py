@@ -2,13 +2,19 @@
 
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 
-NBS = Path(__file__).parent.parent / "nbs"
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+from fold_solutions import FOLDED, fold  # noqa: E402
+
+NBS = ROOT / "nbs"
 CALL = re.compile(r"^(check_\w+)\((\w+)\)$", re.M)
 DEFAULT_EXP = re.compile(r"^#\|\s*default_exp (\w+)$", re.M)
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.S)
@@ -57,3 +63,27 @@ def test_solution_passes_and_stub_fails(exercise):
 @pytest.mark.parametrize("path", sorted(NBS.glob("[01]?-*.ipynb")), ids=lambda p: p.stem)
 def test_each_chapter_has_exercises(path):
     assert sum(e[0] == path.stem for e in ALL) >= AT_LEAST
+
+
+CELLS = {
+    "#| export\ndef _answer(x):\n    return _twice(x)": True,
+    "#| export\ndef _twice(x):\n    return 2 * x": True,
+    "#| export\ncheck_answer = Exercise(_answer, _CASES)": True,
+    "#| export\n_CASES = [(1,), (2,)]": False,  # the chapter uses it as well
+    "print(_CASES)": False,
+    "#| export\ndef taught(x):\n    return x": False,
+    "check_shown = Exercise(taught, [(1,)])": False,  # not exported: a demonstration
+    "check_answer(answer)": False,
+}
+
+
+def test_what_only_checkers_use_is_folded_and_nothing_else():
+    nb = nbformat.v4.new_notebook()
+    order = [1, 0, 3, 2, 4, 5, 6, 7]  # definitions stand above their use
+    sources = [list(CELLS)[i] for i in order]
+    nb.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nb.cells[-1].metadata = {**FOLDED, "tags": ["kept"]}
+    fold(nb)
+    folded = {cell.source: "jupyter" in cell.metadata for cell in nb.cells}
+    assert folded == {source: CELLS[source] for source in sources}
+    assert nb.cells[-1].metadata == {"tags": ["kept"]}
