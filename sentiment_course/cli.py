@@ -37,6 +37,10 @@ KINDS = "CSV, TSV, JSONL or Parquet"
 _option = typer.Option
 _Data = Annotated[Path, _option(help=f"Labelled reviews: {KINDS}.")]
 _Epochs = Annotated[int, _option(min=1, help="Passes over the texts, at most.")]
+_MaxLength = Annotated[
+    int,
+    _option(min=3, max=512, help="Tokens that BERT reads of a text; more take longer."),
+]
 _NewModel = Annotated[Path, _option(help="Folder to save the model in.")]
 _Model = Annotated[Path, _option(help="Folder of a saved model.")]
 _TextColumn = Annotated[str, _option(help="Name of the column of texts.")]
@@ -206,6 +210,7 @@ def fit(
     text_column: _TextColumn = "text",
     label_column: _LabelColumn = "label",
     epochs: _Epochs = 3,
+    max_length: _MaxLength = 128,
     force: _Force = False,
 ):
     "Train two classifiers on your labelled reviews, judge them, and save the better."
@@ -216,7 +221,7 @@ def fit(
     reviews = read_labelled(data, text_column, label_column, _note)
     with replacing(model) as ready:
         train, test = hold_out(reviews, _say, _note)
-        bert = _untrained(model, train, epochs)
+        bert = _untrained(model, train, epochs, max_length)
         best = _train(bert, train, test)
         check_model_place(model, force)
         best.save(ready)
@@ -225,14 +230,14 @@ def fit(
          f"sentiment-course predict --model {model} reviews.csv")  # fmt: skip
 
 # %% ../nbs/a9-cli.ipynb #2a4d03d2
-def _untrained(model, train, epochs):
+def _untrained(model, train, epochs, max_length):
     "The classifier to train, which goes on where the same training was stopped before."
     from sentiment_course.ladder import bert_class, partial_folder
 
-    partial = partial_folder(model, train.to_dict("list"), epochs)
+    partial = partial_folder(model, train.to_dict("list"), epochs, max_length)
     if partial.exists():
         _note(f"this training was stopped before: going on from {partial}")
-    return bert_class()(epochs=epochs, checkpoint_dir=partial)
+    return bert_class()(epochs=epochs, max_length=max_length, checkpoint_dir=partial)
 
 
 def _train(bert, train, test):
@@ -261,13 +266,18 @@ def _confusions(test, given):
 
 
 def _note_unread(classifier, texts):
-    "Say where the encoder cannot read the texts, if the classifier has one."
-    from sentiment_course.ladder import tokenizer_of, unread_note, unread_share
+    "Say what the encoder cannot read, or does not, if the classifier has one."
+    from sentiment_course.ladder import (
+        cut_note, cut_texts, tokenizer_of, unread_note, unread_share,
+    )  # fmt: skip
 
     if tokenizer := tokenizer_of(classifier):
-        told = unread_note(unread_share(tokenizer, texts, classifier.max_length))
-        if told:
-            _note(told)
+        longest = classifier.max_length
+        cut = cut_texts(tokenizer, texts, longest)
+        for told in (unread_note(unread_share(tokenizer, texts, longest)),
+                     cut_note(*cut, len(texts), longest)):  # fmt: skip
+            if told:
+                _note(told)
 
 # %% ../nbs/a9-cli.ipynb #f717130d
 @app.command()

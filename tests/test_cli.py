@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -37,8 +38,8 @@ BAD = ["dull film", "an awful bore", "terrible acting", "no fun", "I hated it", 
 class StandIn:
     """Says "positive" of a text with one of a few words in it; has what the commands need."""
 
-    def __init__(self, epochs=3, checkpoint_dir=None, trainable="all"):
-        self.checkpoint_dir = checkpoint_dir
+    def __init__(self, epochs=3, max_length=128, checkpoint_dir=None, trainable="all"):
+        self.checkpoint_dir, self.max_length = checkpoint_dir, max_length
 
     def fit(self, texts, labels):
         self.classes_ = np.unique(np.asarray(labels))
@@ -182,6 +183,7 @@ def test_version(run):
         (["fit", "--data", "x.csv"], ["--model"]),
         (["fit", "--data", "x.csv", "--model", "m", "--epochs", "0"], ["--epochs"]),
         (["fit", "--data", "x.csv", "--model", "m", "--epochs", "many"], ["--epochs", "integer"]),
+        (["fit", "--data", "x.csv", "--model", "m", "--max-length", "513"], ["--max-length"]),
         (["predict", "x.csv"], ["--model"]),
         (["predict", "--model", "m"], ["reviews"]),
         (["predict", "--model", "m", "x.csv", "--colour"], ["--colour"]),
@@ -475,6 +477,40 @@ def test_what_the_encoder_cannot_read_is_said(run, here, monkeypatch):
         assert code == 0 and err.count(told) == 1
     code, _, err = run("predict", reviews(), "--model", "bert")
     assert code == 0 and told not in err
+
+
+class Words:
+    """Stands in for a tokenizer: a token a word, and the marks for start and end."""
+
+    def no_truncation(self): ...
+
+    def enable_truncation(self, most): ...
+
+    def token_to_id(self, token):
+        return -1
+
+    def encode_batch(self, texts):
+        return [SimpleNamespace(ids=[0, *range(len(t.split())), 0]) for t in texts]
+
+
+def test_texts_that_are_cut_are_said(run, monkeypatch):
+    monkeypatch.setattr(ladder_room, "tokenizer_of", lambda classifier: Words())
+    rows = [[f"great {i}", "positive"] for i in range(10)]
+    rows += [["bad " * 198 + str(i), "negative"] for i in range(10)]
+    write_csv("r.csv", ["text", "label"], rows)
+    a_model()
+    for command in (
+        ["fit", "--data", "r.csv", "--model", "m"],
+        ["evaluate", "--model", "model", "r.csv"],
+        ["predict", "--model", "model", "r.csv", "--out", "o.csv"],
+    ):
+        code, _, err = run(*command)
+        [told] = [line for line in err.splitlines() if "longer" in line]
+        count = "8 of 16" if command[0] == "fit" else "10 of 20"
+        assert code == 0 and told.startswith(f"note: {count} texts are longer than the 128 tokens")
+        assert "36% of what they say is cut off" in told and "`fit --max-length`" in told
+    code, _, err = run("fit", "--data", "r.csv", "--model", "n", "--max-length", "201")
+    assert code == 0 and "longer" not in err
 
 
 # predict

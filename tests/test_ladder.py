@@ -166,6 +166,25 @@ def test_more_than_one_token_in_twenty_is_said():
     assert "cannot read 6% of the tokens" in ladder.unread_note(0.06)
 
 
+def test_how_much_is_cut_is_counted(tokenizer):
+    texts = ["good", "good " * 126, "good " * 127, "good " * 254]
+    count, share = ladder.cut_texts(tokenizer, texts, 128)
+    assert count == 2 and share == pytest.approx(1 - 256 / (129 + 256))
+    assert ladder.cut_texts(tokenizer, texts, 256) == (0, 0)
+    assert ladder.cut_texts(tokenizer, [], 128) == (0, 0)
+
+
+def test_a_huge_text_is_estimated(tokenizer):
+    count, share = ladder.cut_texts(tokenizer, ["good " * 100_000], 128)
+    assert count == 1 and share == pytest.approx(1 - 128 / 100_000, abs=1e-5)
+
+
+def test_what_is_cut_is_said_in_one_sentence():
+    assert ladder.cut_note(0, 0, 5, 128) == ""
+    told = ladder.cut_note(1200, 0.25, 5000, 128)
+    assert "1,200 of 5,000 texts are longer than the 128 tokens" in told and "25%" in told
+
+
 # Memory
 
 
