@@ -1,7 +1,10 @@
 """The Keras encoder: equal to an independent BERT, harmless padding, clear refusals."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ with quiet():
         build_encoder,
         fill,
         load_encoder,
+        load_tensorflow,
         pad,
         published_names,
         save_encoder,
@@ -173,6 +177,53 @@ def test_senseless_numbers_are_refused_before_memory_is_taken(tmp_path, monkeypa
     config = json.loads((asset_path("minilm") / "config.json").read_text())
     with pytest.raises(ValueError, match=said):
         load_encoder(folder_with(tmp_path, config | told))
+
+
+def test_marks_typed_into_a_text_are_cut_like_an_independent_tokenizer_cuts_them(encoder):
+    from transformers import BertTokenizer
+
+    peer = BertTokenizer.from_pretrained(asset_path("minilm"), do_lower_case=True)
+    for text in ["[SEP]", "a [PAD] b", "[CLS] [MASK] [UNK]", "so[SEP]close", "[sep]"]:
+        (ours,) = encoder.tokenize([text])
+        assert ours.tolist() == peer.encode(text, split_special_tokens=True)
+        assert len(ours) > len(text.split()) + 2  # cut at the brackets, not read as one mark
+
+
+class Cards:
+    """What TensorFlow answers about a machine with two GPUs, the second at work already."""
+
+    def __init__(self):
+        self.grows, self.config, self.experimental = [], self, self
+
+    def list_physical_devices(self, kind):
+        return ["first", "second"] if kind == "GPU" else ["processor"]
+
+    def set_memory_growth(self, card, grow):
+        if card == "second":
+            raise RuntimeError("Physical devices cannot be modified after being initialized")
+        self.grows.append((card, grow))
+
+
+def test_a_card_is_told_to_leave_memory_to_others(monkeypatch):
+    cards = Cards()
+    monkeypatch.setitem(sys.modules, "tensorflow", cards)
+    assert load_tensorflow() is cards
+    assert cards.grows == [("first", True)]
+
+
+def test_cards_are_told_before_anything_is_put_on_them():
+    """In a process of its own: importing the encoders is enough."""
+    code = """
+import tensorflow as tf
+told = []
+tf.config.list_physical_devices = lambda kind=None: ["card"] if kind == "GPU" else []
+tf.config.experimental.set_memory_growth = lambda card, grow: told.append((card, grow))
+import sentiment_course.encoders
+print(told)"""
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[('card', True)]"
 
 
 def test_names_of_special_tokens_are_ordinary_text(encoder):

@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -251,9 +253,25 @@ def test_vocabulary_with_a_word_twice_keeps_its_lines(tiny, tmp_path):
 # Addresses
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for this machine alone, with its key in the same file."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl")
+    path = tmp_path_factory.mktemp("certificate") / "localhost.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    command += f" -addext subjectAltName=DNS:localhost -keyout {path}.key -out {path}"
+    subprocess.run(command.split(), check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.key").read_text())
+    return path
+
+
 @pytest.fixture
-def server(folder, tmp_path):
+def server(folder, tmp_path, certificate, monkeypatch):
     """An address that serves the module as tfhub.dev does, and the requests it got."""
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFHUB_DISABLE_CERT_VALIDATION", "true")
+    monkeypatch.setenv("no_proxy", "*")
     requests = []
 
     class Handler(SimpleHTTPRequestHandler):
@@ -264,15 +282,17 @@ def server(folder, tmp_path):
     with tarfile.open(tmp_path / "served" / "4", "w:gz") as archive:
         archive.add(folder, ".")
     handler = partial(Handler, directory=tmp_path / "served")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
     with ThreadingHTTPServer(("localhost", 0), handler) as running:
+        running.socket = context.wrap_socket(running.socket, server_side=True)
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield SimpleNamespace(url=f"http://localhost:{running.server_port}/4", requests=requests)
+        url = f"https://localhost:{running.server_port}/4"
+        yield SimpleNamespace(url=url, requests=requests)
         running.shutdown()
 
 
-def test_address_is_downloaded_once_and_kept(server, tiny, tmp_path, monkeypatch):
-    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "*")
+def test_address_is_downloaded_once_and_kept(server, tiny, tmp_path):
     for _ in range(2):
         again = load_encoder(server.url)
         assert np.array_equal(again.model.get_weights()[0], tiny.model.get_weights()[0])
@@ -294,9 +314,16 @@ def test_offline_error_says_where_a_module_goes(folder, tmp_path, monkeypatch):
     assert load_encoder(url).config["hidden_size"] == 12
 
 
-def test_archive_that_is_none(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "*")
+def test_an_address_without_https_is_never_asked(tmp_path, monkeypatch):
+    """A SavedModel is a program: what comes over plain http could be anybody's."""
+    import tensorflow_hub
+
+    monkeypatch.setattr(tensorflow_hub, "resolve", lambda address: pytest.fail("it is asked"))
+    with pytest.raises(ValueError, match="does not begin with https.* is a program"):
+        load_encoder("http://localhost/bert/4")
+
+
+def test_archive_that_is_none(server, tmp_path):
     (tmp_path / "served" / "4").write_text("<html>Please sign in</html>")
     with pytest.raises(ValueError, match="cannot be had"):
         load_encoder(server.url)
