@@ -674,3 +674,11 @@ def test_a_column_of_several_kinds_does_not_fit_parquet(tmp_path):
         check_fits(table, tmp_path / f"o{kind}")
     with pytest.raises(ValueError, match=r"^\.parquet cannot hold this table: .*; write .jsonl$"):
         check_fits(table, tmp_path / "o.parquet")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_a_name_that_holds_another_separator_is_not_divided(tmp_path, ending):
+    table = pd.DataFrame({"a;b|c": ["x;y|z", "1;2|3"]})
+    write_table(table, tmp_path / f"t{ending}")
+    back = read_table(tmp_path / f"t{ending}", [], silent)
+    assert list(back.columns) == ["a;b|c"] and values(back) == values(table)
