@@ -264,10 +264,14 @@ def test_functions_shown_together_have_one_heading_with_the_names_of_all():
     code["source"] = (
         '#| code-fold: show\n#| code-summary: "Exported source"\ndef f():\n    1\ndef g():\n    2'
     )
-    cells = site_symbols.name_symbols([documented("g"), code, documented("f")], Path("none"))
-    text = cells[0]["outputs"][0]["data"]["text/markdown"]
+    first = {"cell_type": "markdown", "source": "## First"}
+    cells = [first, documented("g"), code, documented("f")]
+    _, named, shown = site_symbols.name_symbols(cells, Path("none"))
+    text = named["outputs"][0]["data"]["text/markdown"]
     assert text.endswith("\n\n### f, [g]{#g} {#f .symbol}\n") and text.startswith("[source]")
-    assert len(cells) == 2 and cells[1]["source"].startswith("def f")
+    assert shown["source"].startswith("def f")
+    _, early = site_symbols.name_symbols([first | {"source": "text"}, documented("h", "")], Path())
+    assert "## h {#h .symbol}" in early["outputs"][0]["data"]["text/markdown"].split("\n")
 
 
 def test_a_function_named_like_a_section_or_a_class_leaves_it_its_anchor():
@@ -353,20 +357,21 @@ def test_a_long_list_of_contents_loses_functions_then_its_second_level():
     assert site_html.shortened(contents(terms, []), []) == alone
 
 
-def test_terms_are_linked_to_the_glossary_and_found_by_their_chinese_names(tmp_path):
-    term = '<h3 id="l-2" class="x">L&#x27;s norm</h3>\n<p>It.</p>\n<p><span lang="zh-Hans">'
-    term += "<strong>范数</strong>：x"
-    (tmp_path / "b2-glossary.html").write_text(term)
+def test_terms_are_linked_to_the_glossary_and_found_by_both_names(tmp_path):
+    term = (
+        '<h3 id="l-范数" class="x"><a id="l-2"></a>L&#x27;s norm <span lang="zh-Hans">范数</span>'
+    )
+    (tmp_path / "b2-glossary.html").write_text(f"{term}</h3>")
     (tmp_path / "02-x.html").write_text("<strong>l&#x27;s Norm</strong> <strong>other</strong>")
-    entry = {"href": "b2-glossary.html#l-2", "section": "L's norm"}
-    (tmp_path / "search.json").write_text(json.dumps([entry, entry | {"href": "02-x.html#l-2"}]))
+    entry = {"href": "b2-glossary.html#l-范数", "section": "L's norm 范数"}
+    other = {"href": "02-x.html#l-2", "section": "x"}
+    (tmp_path / "search.json").write_text(json.dumps([entry, other]))
     site_html.know_terms(tmp_path)
     linked = '<a class="term" href="b2-glossary.html#l-2">l&#x27;s Norm</a>'
     assert linked in (tmp_path / "02-x.html").read_text()
     assert "<strong>other</strong>" in (tmp_path / "02-x.html").read_text()
-    assert '<span lang="zh-Hans">范数</span></h3>' in (tmp_path / "b2-glossary.html").read_text()
-    found = [e["section"] for e in json.loads((tmp_path / "search.json").read_text())]
-    assert found == ["L's norm · 范数", "L's norm"]
+    named = {"href": "b2-glossary.html#l-2", "section": "L's norm · 范数"}
+    assert json.loads((tmp_path / "search.json").read_text()) == [named, other]
 
 
 def test_styles_keep_what_pages_use():

@@ -51,7 +51,7 @@ FOLDED = (
     '<nav aria-label="Contents">{}</nav></details>'
 )
 TERM = re.compile(
-    r'<h3 id="([^"]+)"[^>]*>([^<]+)(?=</h3>\s*<p>.*?</p>\s*<p><span lang="zh-Hans"><strong>(.*?)<)'
+    r'<h3 id="([^"]+)"[^>]*><a id="([^"]+)"></a>([^<]+) <span lang="zh-Hans">([^<]+)</span></h3>'
 )
 BOLD = re.compile(r"<strong>([^<]+)</strong>")
 NOT_FOUND = (
@@ -112,7 +112,7 @@ def with_contents(text):
     """A page whose contents are not too long, and stand over the text where that is narrow."""
     if not (found := CONTENTS.search(text)):
         return text
-    short = shortened(found[0], re.findall(r'<h3 id="([^"]+)" class="anchored symbol"', text))
+    short = shortened(found[0], re.findall(r'<h[23] id="([^"]+)" class="anchored symbol"', text))
     text = text.replace(found[0], short)
     if not (entries := re.search(r"<ul>.*</ul>", short, re.S)):
         return text
@@ -133,23 +133,22 @@ def shortened(contents, symbols):
 
 
 def know_terms(site):
-    """Link the chapters' terms to the glossary; give it, and the search, their Chinese names."""
+    """Link the chapters' terms to the glossary, and let the search know both names of each."""
     glossary, index = site / "b2-glossary.html", site / "search.json"
     if not glossary.is_file():
         return
-    text = glossary.read_text(encoding="utf-8")
-    found = TERM.findall(text)
-    text = TERM.sub(lambda m: f'{m[0]} <span lang="zh-Hans">{m[3]}</span>', text)
-    glossary.write_text(text, encoding="utf-8")
-    anchors = {html.unescape(term).lower(): anchor for anchor, term, _ in found}
+    found = TERM.findall(glossary.read_text(encoding="utf-8"))
+    anchors = {html.unescape(term).lower(): anchor for _, anchor, term, _ in found}
     for page in site.glob("[01]*.html"):
         text = BOLD.sub(partial(link_term, anchors=anchors), page.read_text(encoding="utf-8"))
         page.write_text(text, encoding="utf-8")
-    chinese = {f"{glossary.name}#{anchor}": name for anchor, _, name in found}
+    terms = {f"{glossary.name}#{heading}": term for heading, *term in found}
     entries = json.loads(index.read_text(encoding="utf-8"))
     for entry in entries:
-        if entry["href"] in chinese:
-            entry["section"] += f" · {chinese[entry['href']]}"
+        if entry["href"] in terms:
+            anchor, term, chinese = terms[entry["href"]]
+            entry["href"] = f"{glossary.name}#{anchor}"
+            entry["section"] = f"{html.unescape(term)} · {html.unescape(chinese)}"
     index.write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ SIGNATURE = re.compile(r"```python\n.*?\n```\n", re.S)
 SOURCE = re.compile(r"/blob/[^/]+/(\S+?\.py)#L")
 FOLD = re.compile(r'#\| code-fold: show\n#\| code-summary: "Exported source"\n')
 HIDDEN = re.compile(r"^#\s*\|\s*hide\s*$", re.M)
+SECTION = re.compile(r"^## ", re.M)
 IMPORTS = '#| code-fold: true\n#| code-summary: "Imports"\n'
 
 
@@ -52,7 +53,11 @@ def name_symbols(cells, root):
             ordered.append(cell)
     for cell in cells:
         cell["source"] = FOLD.sub("", source_of(cell["source"]))
-    return headed(ordered, shown, root, sections(cells))
+    made = headed(ordered, shown, root, sections(cells))
+    for cell in takewhile(lambda cell: not SECTION.search(source_of(cell["source"])), made):
+        if symbol_of(cell):  # on a page that begins with one, it is a heading of the first level
+            set_markdown(cell, markdown_of(cell).replace("### ", "## ", 1))
+    return made
 
 
 def sections(cells):
