@@ -107,9 +107,8 @@ def entries(
         raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
     terms = glossary()
     return "\n\n".join(
-        f'### <a id="{row.Index}"></a>{row.term} '
-        f'<span lang="zh-Hans">{row.chinese}</span>\n\n{row.meaning}\n\n'
-        f'<span lang="zh-Hans">{row.meaning_chinese}</span>\n\n'
+        f"### {row.term}\n\n{row.meaning}\n\n"
+        f'<span lang="zh-Hans">**{row.chinese}**：{row.meaning_chinese}</span>\n\n'
         + " · ".join(_links(row))
         for row in terms[terms.part == part].itertuples()
     )

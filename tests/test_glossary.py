@@ -220,18 +220,16 @@ def test_page_shows_every_part_as_the_table_has_it():
 
 def test_an_entry_as_written():
     row = TERMS.loc["gradient-clipping"]
-    heading = (
-        '### <a id="gradient-clipping"></a>gradient clipping <span lang="zh-Hans">梯度裁剪</span>'
-    )
-    written = entries("Foundations").split(f"\n\n{heading}\n\n")[1].split("\n\n###")[0]
-    assert written == (
+    written = entries("Foundations").split("\n\n### gradient clipping\n\n")[1]
+    file, _, test = row.test.partition("::")
+    said = test.removeprefix("test_").replace("_", " ")
+    assert written.split("\n\n###")[0] == (
         f"{row.meaning}\n\n"
-        f'<span lang="zh-Hans">{row.meaning_chinese}</span>\n\n'
-        "[chapter 3](03-gradient-descent.ipynb#clip-the-gradients) · [tested: clipping each array"
-        " by itself is refused](../tests/test_gradient_descent.py)"
+        f'<span lang="zh-Hans">**梯度裁剪**：{row.meaning_chinese}</span>\n\n'
+        f"[chapter {int(row.chapter[:2])}]({row.chapter}) · [tested: {said}](../tests/{file})"
     )
     code = "[<code>losses.cross_entropy</code>](02-losses.ipynb#cross_entropy)"
-    assert f"[chapter 2](02-losses.ipynb#cross-entropy) · {code} · [" in entries("Foundations")
+    assert f" · {code} · [" in entries("Foundations")
     assert "[appendix A1](a1-assets.ipynb#is-it-the-right-file) · " in entries("Machine rooms")
 
 
