@@ -336,7 +336,7 @@ class Checkpoint:
         state = map(keras.ops.convert_to_numpy, self.state)
         arrays = {f"state.{i}": array for i, array in enumerate(state)}
         arrays |= {f"best.{i}": array for i, array in enumerate(best)}
-        arrays = {name: np.array(array, order="C") for name, array in arrays.items()}
+        arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         told = {"fingerprint": self.fingerprint, "history": json.dumps(history)}
         with replacing(self.path) as ready:
             save_file(arrays, ready, told)
