@@ -374,6 +374,16 @@ def test_terms_are_linked_to_the_glossary_and_found_by_both_names(tmp_path):
     assert json.loads((tmp_path / "search.json").read_text()) == [named, other]
 
 
+def test_the_name_of_a_function_that_no_page_documents_is_no_link(tmp_path):
+    link = '<a href="02-x.html#{}"><code>{}</code></a>'
+    links = [("f", "F"), ("g", "g"), ("h", "other")]
+    text = "".join(link.format(*names) for names in links)
+    (tmp_path / "02-x.html").write_text(f'<p id="f"></p>{text}')
+    site_html.unlink_hidden(tmp_path)
+    expected = link.format("f", "F") + "<code>g</code>" + link.format("h", "other")
+    assert (tmp_path / "02-x.html").read_text() == f'<p id="f"></p>{expected}'
+
+
 def test_styles_keep_what_pages_use():
     css = (
         '@charset "UTF-8";/* x */:root{--a:1}.on,.off{color:red}.off b{x:y}'

@@ -53,6 +53,7 @@ FOLDED = (
 TERM = re.compile(
     r'<h3 id="([^"]+)"[^>]*><a id="([^"]+)"></a>([^<]+) <span lang="zh-Hans">([^<]+)</span></h3>'
 )
+NAMED = re.compile(r'<a href="([\w-]+\.html)#([^"]+)"><code>([^<]*)</code></a>')
 BOLD = re.compile(r"<strong>([^<]+)</strong>")
 NOT_FOUND = (
     '<main class="content" id="quarto-document-content"><h1 class="title">No such page</h1>'
@@ -78,6 +79,7 @@ def finish(site, root, settings):
         text = HEADER.sub(lambda _: header, text)
         text = with_contents(replaced(text, BODY)).replace("</body>", f"{footer}</body>")
         page.write_text(text, encoding="utf-8")
+    unlink_hidden(site)
     know_terms(site)
     write_not_found(site, settings)
     bring_files(site, root)
@@ -130,6 +132,20 @@ def shortened(contents, symbols):
             contents = re.sub(ENTRY.format(re.escape(symbol)), "", contents)
         contents = contents.replace("<ul></ul>", "")
     return INNER.sub(r"\1", contents) if contents.count("<li>") > LONG else contents
+
+
+def unlink_hidden(site):
+    """Leave the name of an inner function, which no page documents, without nbdev's link to it."""
+    pages = {page.name: page.read_text(encoding="utf-8") for page in site.glob("*.html")}
+    anchors = {name: set(re.findall(r' id="([^"]+)"', text)) for name, text in pages.items()}
+
+    def kept(match):
+        page, anchor, name = match.groups()
+        hidden = name.lower() == anchor and anchor not in anchors.get(page, {anchor})
+        return f"<code>{name}</code>" if hidden else match[0]
+
+    for name, text in pages.items():
+        (site / name).write_text(NAMED.sub(kept, text), encoding="utf-8")
 
 
 def know_terms(site):
