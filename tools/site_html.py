@@ -51,7 +51,7 @@ FOLDED = (
     '<nav aria-label="Contents">{}</nav></details>'
 )
 TERM = re.compile(
-    r'<h3 id="([^"]+)"[^>]*><a id="([^"]+)"></a>([^<]+) <span lang="zh-Hans">([^<]+)</span></h3>'
+    r'<h3 id="([^"]+)"[^>]*>([^<]+)(?=</h3>\s*<p>.*?</p>\s*<p><span lang="zh-Hans"><strong>(.*?)<)'
 )
 NAMED = re.compile(r'<a href="([\w-]+\.html)#([^"]+)"><code>([^<]*)</code></a>')
 BOLD = re.compile(r"<strong>([^<]+)</strong>")
@@ -149,22 +149,23 @@ def unlink_hidden(site):
 
 
 def know_terms(site):
-    """Link the chapters' terms to the glossary, and let the search know both names of each."""
+    """Link the chapters' terms to the glossary; give it, and the search, their Chinese names."""
     glossary, index = site / "b2-glossary.html", site / "search.json"
     if not glossary.is_file():
         return
-    found = TERM.findall(glossary.read_text(encoding="utf-8"))
-    anchors = {html.unescape(term).lower(): anchor for _, anchor, term, _ in found}
+    text = glossary.read_text(encoding="utf-8")
+    found = TERM.findall(text)
+    text = TERM.sub(lambda m: f'{m[0]} <span lang="zh-Hans">{m[3]}</span>', text)
+    glossary.write_text(text, encoding="utf-8")
+    anchors = {html.unescape(term).lower(): anchor for anchor, term, _ in found}
     for page in site.glob("[01]*.html"):
         text = BOLD.sub(partial(link_term, anchors=anchors), page.read_text(encoding="utf-8"))
         page.write_text(text, encoding="utf-8")
-    terms = {f"{glossary.name}#{heading}": term for heading, *term in found}
+    chinese = {f"{glossary.name}#{anchor}": name for anchor, _, name in found}
     entries = json.loads(index.read_text(encoding="utf-8"))
     for entry in entries:
-        if entry["href"] in terms:
-            anchor, term, chinese = terms[entry["href"]]
-            entry["href"] = f"{glossary.name}#{anchor}"
-            entry["section"] = f"{html.unescape(term)} · {html.unescape(chinese)}"
+        if entry["href"] in chinese:
+            entry["section"] += f" · {chinese[entry['href']]}"
     index.write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
 
 
