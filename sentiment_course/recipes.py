@@ -35,7 +35,7 @@ def rated_reviews(
 
 
 def recipe_data():
-    "(rows to train on, rows to choose by, rows to test on) of the film reviews, with `certainty`."
+    "Film reviews with `certainty`: (to train on, to choose by, to test on)."
     train, test = split_reviews(rated_reviews("movies"))
     fitting, choosing = split_reviews(train, seed=1)
     return fitting, choosing, test
@@ -72,7 +72,7 @@ def rate_factors(
     network: keras.Model,  # of `build_network`
     decay: float,  # in (0, 1]
 ) -> list:  # one factor a trainable variable
-    "The rate of each variable as a share of the head's. Howard and Ruder (2018), section 3.2."
+    "Each variable's rate, as a share of the head's. Howard and Ruder (2018), 3.2."
     layers = 1 + max(int(v.path[6:].split("/")[0]) for v in network.trainable_variables
                      if v.path.startswith("layer_"))  # fmt: skip
 
@@ -97,7 +97,9 @@ def layerwise_adamw(factors):
 
 # %% ../nbs/13-recipes.ipynb #14324a35
 class ConsistencyLoss(keras.losses.Loss):
-    "Cross-entropy of logits (2 × batch, classes), each text twice, and what its answers differ by."
+    """Cross-entropy of logits (2 × batch, classes), each text twice, and what its
+    answers differ by.
+    """
 
     def call(self, targets, logits):
         log_p, half = keras.ops.log_softmax(logits), keras.ops.shape(logits)[0] // 2
@@ -110,7 +112,7 @@ class ConsistencyLoss(keras.losses.Loss):
 
 
 def read_twice(network):
-    "A function that trains `network` (compiled) by `ConsistencyLoss`, each text twice in a step."
+    "A step that trains `network` (compiled) by `ConsistencyLoss`, each text twice."
     network.compile(
         network.optimizer, ConsistencyLoss(), jit_compile=network.jit_compile
     )
@@ -127,9 +129,9 @@ class RecipeClassifier(BertClassifier):
 
     def __init__(self, recipe=Recipe("default"), seed=0, verbose=False):
         super().__init__(
-            epochs=recipe.epochs, learning_rate=recipe.learning_rate, validation_split=0,
-            batch_size=recipe.batch_size, perturbation=recipe.perturbation, seed=seed,
-            verbose=verbose,
+            epochs=recipe.epochs, learning_rate=recipe.learning_rate,
+            batch_size=recipe.batch_size, perturbation=recipe.perturbation,
+            validation_split=0, seed=seed, verbose=verbose,
         )  # fmt: skip
         self.recipe = recipe
 
@@ -216,16 +218,19 @@ def compare_recipes(
     }
     first = next(iter(shares.values()))
     table = pd.DataFrame(
-        [(100 * s.mean(), *(100 * np.array(paired_difference(s, first)))) for s in shares.values()],
+        [[s.mean(), *paired_difference(s, first)] for s in shares.values()],
         index=list(shares), columns=["accuracy, %", "gain, points", "standard error"],
     )  # fmt: skip
-    return table.assign(seeds=results.groupby("recipe").seed.nunique())
+    return (100 * table).assign(seeds=results.groupby("recipe").seed.nunique())
 
 # %% ../nbs/13-recipes.ipynb #5f0e1a02
 def film_folds(
     count: int = 5,
 ) -> list:  # (rows to train on, rows held out) for each part of the film reviews
-    "Each part held out in turn; the first is the usual test part, texts that recur stay together."
+    """Each part held out in turn; the first is the usual test part.
+
+    Texts that recur stay together.
+    """
     rest = reviews = rated_reviews("movies")
     parts = []
     for left in range(count, 1, -1):

@@ -3,9 +3,11 @@
     python tools/compare_trainers.py [--reviews 1000] [--epochs 3] [--encoder FOLDER] [--out FILE]
 
 Both start from the same weights and see the same film reviews, in batches of the same size and in
-the same precision, one after the other in one run. What was measured goes to FILE, by default to
-the one that chapter 10 reads: seconds of an epoch, reviews scored per second, accuracy.
-Rows of the same device, program and number of reviews are replaced; the others stay.
+the same precision, one after the other in one run: the plain recipe by both, and the course's own
+besides. What was measured goes to FILE, by default to the one that chapter 13 reads: seconds of the
+first epoch, which compiles, and of the last; reviews trained on and scored per second; accuracy;
+and how many 10¹² operations a second the device does when it multiplies two large matrices.
+Rows of the same device, program, recipe and number of reviews are replaced; the others stay.
 
 The course runs on the backend that KERAS_BACKEND names: `KERAS_BACKEND=jax` on a machine that has
 JAX and no TensorFlow. Hugging Face's side needs `pip install torch transformers accelerate`.
@@ -15,19 +17,20 @@ import argparse
 import platform
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from sentiment_course.assets import asset_path
 from sentiment_course.bert import BertClassifier
 from sentiment_course.doctor import best_precision, gpus, quiet
 from sentiment_course.encoders import keras
-from sentiment_course.reviews import encode_labels, load_reviews, split_reviews
+from sentiment_course.recipes import rated_reviews
+from sentiment_course.reviews import encode_labels, split_reviews
 
 OUT = Path(__file__).parent.parent / "sentiment_course" / "results" / "devices.csv"
-KEY = ["device", "program", "reviews", "epochs"]
+KEY = ["device", "program", "recipe", "reviews", "epochs"]
 RATE, BATCH, LENGTH, SMOOTHING = 2e-4, 32, 128, 0.1  # those of BertClassifier
 
 
@@ -40,18 +43,37 @@ def device_name():
     return f"CPU, {len(names)} × {names[0]}" if names else f"CPU, {platform.machine()}"
 
 
-def run_course(train, test, encoder, epochs):
-    """Fine-tune with `BertClassifier`: seconds, reviews per second, accuracy, backend."""
-    classifier = BertClassifier(encoder, epochs=epochs, validation_split=0, perturbation=0)
-    classifier.fit(train.text, train.label)
+def matrix_rate(size):
+    """10¹² operations a second in products of two square matrices, by PyTorch."""
+    import torch
+
+    kind = {"cuda": gpus() and torch.cuda.is_available(), "cpu": True}
+    device = next(name for name, there in kind.items() if there)
+    a = torch.randn(size, size, device=device, dtype=getattr(torch, best_precision()))
+    best = float("inf")
+    for _ in range(10):
+        start = time.perf_counter()
+        (a @ a)[0, 0].item()  # waits for the product
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e12
+
+
+def run_course(train, test, encoder, epochs, recipe):
+    """Fine-tune with `BertClassifier`: seconds of each epoch, texts scored a second, accuracy."""
+    perturbation = 1.0 if "adversarial" in recipe else 0.0
+    certainty = train.certainty if "ratings" in recipe else None
+    classifier = BertClassifier(
+        encoder, epochs=epochs, validation_split=0, perturbation=perturbation
+    )
+    classifier.fit(train.text, train.label, certainty)
     classifier.predict(test.text)  # compiles every shape
     start = time.perf_counter()
     right = (classifier.predict(test.text) == test.label).mean()
     rate = len(test) / (time.perf_counter() - start)
-    return classifier.history_.seconds.iloc[-1], rate, right, keras.backend.backend()
+    return list(classifier.history_.seconds), rate, right
 
 
-def run_trainer(train, test, encoder, epochs):
+def run_trainer(train, test, encoder, epochs, recipe):
     """The same with Hugging Face's Trainer on PyTorch."""
     with quiet():
         from transformers import BertTokenizerFast
@@ -75,8 +97,7 @@ def run_trainer(train, test, encoder, epochs):
     start = time.perf_counter()
     answers = trainer.predict(held_out)
     rate = len(test) / (time.perf_counter() - start)
-    right = (answers.predictions.argmax(axis=1) == answers.label_ids).mean()
-    return seconds[-1], rate, right, "torch"
+    return seconds, rate, (answers.predictions.argmax(axis=1) == answers.label_ids).mean()
 
 
 def collator(tokenizer):
@@ -151,20 +172,30 @@ def main(arguments=None):
     parser.add_argument("--encoder", default="minilm", help="or a folder in the published form")
     parser.add_argument("--out", type=Path, default=OUT)
     told = parser.parse_args(arguments)
-    train, test = split_reviews(load_reviews("movies"))
+    train, test = split_reviews(rated_reviews("movies"))
     if told.reviews:
         train = train.sample(told.reviews, random_state=0)
         test = test.sample(min(len(test), told.reviews), random_state=0)
     folder = asset_path("minilm") if told.encoder == "minilm" else Path(told.encoder)
-    rows, versions = [], f"Python {platform.python_version()}, NumPy {np.__version__}"
-    programs = {"this course": (run_course, told.encoder), "Hugging Face": (run_trainer, folder)}
-    for program, (run, encoder) in programs.items():
-        seconds, rate, right, backend = run(train, test, encoder, told.epochs)
+    rows, backend = [], keras.backend.backend()
+    ours = f"{backend} {version(backend)}, Keras {keras.__version__}"
+    theirs = f"PyTorch {version('torch')}, transformers {version('transformers')}"
+    rate = matrix_rate(8192 if gpus() else 2048)
+    for program, recipe, run, encoder, uses in [
+        ("Hugging Face", "labels", run_trainer, folder, theirs),
+        ("this course", "labels", run_course, told.encoder, ours),
+        ("this course", "ratings, adversarial", run_course, told.encoder, ours),
+    ]:
+        seconds, scored, right = run(train, test, encoder, told.epochs, recipe)
         rows.append({
-            "device": device_name(), "program": program, "backend": backend,
-            "precision": best_precision(), "reviews": len(train), "epochs": told.epochs,
-            "seconds_per_epoch": round(seconds, 2), "reviews_per_second": round(rate, 1),
-            "accuracy": round(right, 4), "held_out": len(test), "versions": versions,
+            "device": device_name(), "program": program, "recipe": recipe,
+            "backend": "torch" if run is run_trainer else backend, "precision": best_precision(),
+            "reviews": len(train), "epochs": told.epochs,
+            "first_epoch_seconds": round(seconds[0], 2), "epoch_seconds": round(seconds[-1], 2),
+            "trained_per_second": round(len(train) / seconds[-1]),
+            "scored_per_second": round(scored), "accuracy": round(right, 4),
+            "held_out": len(test), "teraflops": round(rate, 2),
+            "versions": f"{uses}, Python {platform.python_version()}",
         })  # fmt: skip
         print(pd.Series(rows[-1]).to_string(), "\n", flush=True)
     write(rows, told.out)
