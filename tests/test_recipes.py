@@ -1,5 +1,8 @@
 """Recipes: the variants do what their names say, results are paired, and the tables are whole."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +27,9 @@ with quiet():
         right_of,
         try_recipe,
     )
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+import compare_trainers  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +163,11 @@ def test_results_are_there_and_of_this_data():
     assert folds.texts.tolist() == [len(held_out) for _, held_out in film_folds()]
     both = devices.groupby(["device", "reviews"]).program.apply(set)
     assert both.map(lambda programs: programs == {"this course", "Hugging Face"}).all()
+
+
+def test_a_device_measured_again_takes_the_place_of_its_rows(tmp_path):
+    one = dict.fromkeys(compare_trainers.KEY, "x") | {"epoch_seconds": 3.0}
+    compare_trainers.write([one, one | {"device": "y"}], path := tmp_path / "made" / "devices.csv")
+    compare_trainers.write([one | {"epoch_seconds": 2.0}], path)
+    table = pd.read_csv(path).set_index("device")
+    assert table.epoch_seconds.to_dict() == {"x": 2.0, "y": 3.0}
