@@ -29,7 +29,7 @@ with quiet():
     )
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
-import compare_trainers  # noqa: E402
+import compare_trainers
 
 
 @pytest.fixture(scope="module")
