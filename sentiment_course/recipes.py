@@ -110,7 +110,7 @@ class ConsistencyLoss(keras.losses.Loss):
         cross_entropy = -keras.ops.sum(targets * log_p, axis=-1)
         return cross_entropy + keras.ops.concatenate([apart, apart])
 
-
+# %% ../nbs/13-recipes.ipynb #14324b35
 def read_twice(network):
     "A step that trains `network` (compiled) by `ConsistencyLoss`, each text twice."
     network.compile(

@@ -217,7 +217,7 @@ def compile_for_device(network, optimizer, precision):
     network.compile(optimizer, loss, jit_compile=False if own_kernels else "auto")
     optimizer.build(network.trainable_variables)
 
-
+# %% ../nbs/a5-training.ipynb #a5tr025b
 def mean_length(network):
     "The mean length of a word vector."
     words = next(v for v in network.trainable_variables if v.path == WORDS)
