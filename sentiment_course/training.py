@@ -364,8 +364,7 @@ def train_epoch(
     verbose: bool = False,
 ) -> dict:  # the mean `loss`, and the `seconds` that it took
     "One pass over `batches`."
-    losses, seen, optimizer = [], 0, network.optimizer
-    start = time.perf_counter()
+    losses, optimizer, start = [], network.optimizer, time.perf_counter()
     if isinstance(step, JaxSteps):
         step.prepare(batches)
     bar = tqdm(batches, label, unit="batch", disable=not verbose)
@@ -374,13 +373,15 @@ def train_epoch(
         loss = step(pad(batch.tokens), batch.targets, batch.weights)
         curves.add("step", optimizer.iterations, loss=loss, learning_rate=rate)
         losses.append((loss, len(batch.ids)))
-        seen += len(batch.ids)
-        if count % 10 == 0 or count == len(
-            batches
-        ):  # to look at a loss is to wait for it
-            mean = sum(float(loss) * texts for loss, texts in losses) / seen
-            bar.set_postfix(loss=f"{mean:.3f}", refresh=False)
-    return {"loss": mean, "seconds": round(time.perf_counter() - start, 1)}
+        if count % 10 == 0:  # to look at a loss is to wait for it
+            bar.set_postfix(loss=f"{mean_loss(losses):.3f}", refresh=False)
+    seconds = round(time.perf_counter() - start, 1)
+    return {"loss": mean_loss(losses), "seconds": seconds}
+
+# %% ../nbs/a5-training.ipynb #a5tr030b
+def mean_loss(losses):
+    "The mean over all texts, of pairs (mean loss of a batch, its texts)."
+    return sum(float(loss) * n for loss, n in losses) / sum(n for _, n in losses)
 
 # %% ../nbs/a5-training.ipynb #a5tr0031
 def validate(
