@@ -29,13 +29,13 @@ from threadpoolctl import threadpool_limits
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 # %% ../nbs/07-baselines.ipynb #b7imp001
-from sentiment_course.assets import (
+from .exercises import Exercise
+from sentiment_course.files import (
     damaged_classifier,
     read_saved,
     saved_note,
     write_saved,
 )
-from .exercises import Exercise
 from .reviews import check_texts, check_training
 
 # %% ../nbs/07-baselines.ipynb #e78e6c4d

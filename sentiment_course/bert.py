@@ -18,12 +18,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
-from .assets import NOTE, damaged_classifier, write_saved
 from .checks import number, one_of, whole_number
 from .doctor import best_precision, gpus
 from .encoders import encoder_files, encoder_from, keras, load_encoder
 from .encoders import pad, seeded_dropout
 from .exercises import Exercise
+from .files import NOTE, damaged_classifier, write_saved
 from .losses import cross_entropy_from_logits, one_hot, softmax
 from .reviews import bucket_batches, check_texts, check_training
 from .reviews import encode_labels

@@ -20,7 +20,7 @@ import typer
 from . import __version__
 
 # %% ../nbs/a9-cli.ipynb #a9stop01
-from .assets import raise_if_stopped, replacing, stoppable
+from .files import raise_if_stopped, replacing, stoppable
 
 # %% ../nbs/a9-cli.ipynb #294d48f8
 app = typer.Typer(
@@ -307,7 +307,7 @@ def predict(
 # %% ../nbs/a9-cli.ipynb #cd5b3bde
 def _load(model):
     "The saved classifier in the folder `model`."
-    from sentiment_course.assets import put_back
+    from sentiment_course.files import put_back
     from sentiment_course.ladder import load_classifier
 
     put_back(model)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .assets import swap
 from .doctor import quiet
 from .exercises import Exercise
+from .files import swap
 
 # %% ../nbs/14-hub.ipynb #08a5c431
 from sentiment_course.encoders import (

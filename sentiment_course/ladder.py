@@ -22,13 +22,8 @@ import numpy as np
 import pandas as pd
 
 from . import __version__
-from sentiment_course.assets import (
-    NOTE,
-    asset_path,
-    damaged_classifier,
-    replacing,
-    saved_note,
-)
+from .assets import asset_path
+from .files import NOTE, damaged_classifier, replacing, saved_note
 
 # %% ../nbs/a6-ladder.ipynb #a6lad004
 from sentiment_course.baselines import (

@@ -21,10 +21,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from .assets import NOTE, damaged_classifier, put_back, read_saved
-from .assets import replacing
 from .doctor import gpus, quiet
 from .encoders import keras, pad
+from .files import NOTE, damaged_classifier, put_back, read_saved
+from .files import replacing
 from .losses import cross_entropy_from_logits
 from .reviews import bucket_batches
 

@@ -163,7 +163,7 @@ def test_what_a_saved_model_is_read_from_is_never_a_program(two, tmp_path, monke
     two[0].save(path)
     save_hub_encoder(two[1].encoder_, tmp_path / "module")
     shutil.copytree(tmp_path / "module", path, dirs_exist_ok=True)
-    monkeypatch.setattr("sentiment_course.assets._listed", lambda folder: set())
+    monkeypatch.setattr("sentiment_course.files._listed", lambda folder: set())
     assert same_weights(BertClassifier.load(path), two[0])
 
 

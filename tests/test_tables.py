@@ -21,7 +21,6 @@ from sentiment_course.tables import (
     check_fits,
     check_out,
     csv_text,
-    put_file,
     read_labelled,
     read_lines,
     read_table,
@@ -623,25 +622,6 @@ def test_the_permissions_of_a_file_stay(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "new.csv").stat().st_mode) == 0o640
-
-
-def test_a_failure_leaves_what_was_there(tmp_path):
-    def fail(path):
-        path.write_text("half")
-        raise KeyboardInterrupt
-
-    (tmp_path / "t.csv").write_text("mine")
-    with pytest.raises(KeyboardInterrupt):
-        put_file(tmp_path / "t.csv", fail, force=True)
-    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"t.csv": "mine"}
-
-
-def test_an_error_names_the_file_that_was_wanted(tmp_path):
-    def fail(path):
-        raise OSError(28, "No space left on device", str(path))
-
-    with pytest.raises(OSError, match=f"{re.escape(str(tmp_path / 't.csv'))}'$"):
-        put_file(tmp_path / "t.csv", fail)
 
 
 def test_a_name_that_is_too_long_is_refused_before_the_work(tmp_path):

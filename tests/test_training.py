@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment_course import assets
-from sentiment_course.assets import write_saved
+from sentiment_course import files
 from sentiment_course.doctor import quiet
+from sentiment_course.files import write_saved
 
 with quiet():
     from sentiment_course import training
@@ -376,7 +376,7 @@ def test_no_model_at_all(tmp_path):
 
 def test_model_replaced_while_it_is_read_is_read_whole(saved, monkeypatch):
     """Whichever file was read last when another process saves: never a mixture, never an error."""
-    read, order = assets._bytes, sorted(FILES)
+    read, order = files._bytes, sorted(FILES)
     for stop in order:
         write_saved(saved, OLD, note_of("A", ["bad", "good"], {}))
         seen = []
@@ -387,7 +387,7 @@ def test_model_replaced_while_it_is_read_is_read_whole(saved, monkeypatch):
                 seen.append(write_saved(saved, NEW, note_of("A", [1, 2], {})))
             return data
 
-        monkeypatch.setattr(assets, "_bytes", read_and_replace)
+        monkeypatch.setattr(files, "_bytes", read_and_replace)
         answer = read_model(saved, "A")
         last = stop == order[-1]  # then all of the old one had been read
         assert answer == ((["bad", "good"], {}, OLD) if last else ([1, 2], {}, NEW)) and seen
@@ -397,6 +397,6 @@ def test_moment_between_two_renames_is_waited_for(saved, monkeypatch):
     """Where another process has taken the old model away and not yet put the new one there."""
     away = saved.with_name(".saving-model")
     saved.rename(away)
-    monkeypatch.setattr(assets, "put_back", lambda path: None)  # it is at work, not dead
-    monkeypatch.setattr(assets.time, "sleep", lambda seconds: away.rename(saved))
+    monkeypatch.setattr(files, "put_back", lambda path: None)  # it is at work, not dead
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: away.rename(saved))
     assert read_model(saved, "A")[2] == OLD

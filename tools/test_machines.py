@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # What is not numeric: pages, the command line, packaging, the house rules.
-NOT_NUMERIC = ("site", "site_browser", "front_page", "package", "house", "assets", "cli", "doctor",
-               "glossary", "exercises", "slow_cells")  # fmt: skip
+NOT_NUMERIC = ("site", "site_browser", "front_page", "package", "house", "assets", "files", "cli",
+               "doctor", "glossary", "exercises", "slow_cells")  # fmt: skip
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
            "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")  # fmt: skip
 RUNS = [(1, 0), (2, 1), (2, 2)]  # threads, and the seed of Hypothesis and of the order
