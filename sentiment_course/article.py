@@ -28,6 +28,7 @@ from .doctor import quiet
 from .exercises import Exercise
 from .glossary import course_table
 from .reviews import encode_labels, split_reviews
+from .transformer import pad_pieces
 
 # %% ../nbs/10-article.ipynb #b10a0006
 # quoted from the article, section 5.2
@@ -193,12 +194,7 @@ def token_ids(
 ) -> list:  # [token ids, mask], both int (texts, length)
     """What the encoder reads: the ids of each text, padded with zeros, and where it has
     any."""
-    tokens = encoder.tokenize(list(texts), max_length)
-    ids = np.zeros((len(tokens), max(map(len, tokens))), dtype="int32")
-    mask = np.zeros_like(ids)
-    for row, t in enumerate(tokens):
-        ids[row, : len(t)], mask[row, : len(t)] = t, 1
-    return [ids, mask]
+    return list(pad_pieces(encoder.tokenize(list(texts), max_length)))
 
 # %% ../nbs/10-article.ipynb #b10a0061
 def build_classifier(

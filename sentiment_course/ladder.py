@@ -40,6 +40,7 @@ from sentiment_course.reviews import (
     load_reviews,
     rating_certainty,
     split_reviews,
+    text_key,
 )
 from .tables import check_free, write_table
 
@@ -172,7 +173,7 @@ def _too_few(label, count):
 
 def _distinct_texts(reviews, note):
     "How many distinct texts each label has, a text counted with its first label."
-    key = reviews["text"].map(lambda text: " ".join(text.casefold().split()))
+    key = reviews["text"].map(text_key)
     labels = reviews["label"].groupby(key, sort=False).nunique()
     if len(twice := labels[labels > 1]):
         first = reviews["text"][key == twice.index[0]].iloc[0][:60]

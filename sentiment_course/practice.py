@@ -32,7 +32,12 @@ from sentiment_course.baselines import (
     TfidfClassifier,
     wilson_interval,
 )
-from .reviews import article_cleaning, load_reviews, split_reviews
+from sentiment_course.reviews import (
+    article_cleaning,
+    load_reviews,
+    split_reviews,
+    text_key,
+)
 from sentiment_course.scenarios import (
     best_of_many_rules,
     logit_intervals,
@@ -123,7 +128,7 @@ def leaked_texts() -> dict:
     """Editorial sentences on both sides of a plain split, and of a split by distinct
     text."""
     table = load_reviews("nyt")
-    key = table.text.map(lambda text: " ".join(text.casefold().split()))
+    key = table.text.map(text_key)
     sides = train_test_split(key, test_size=0.2, random_state=42)
     honest = [part.text for part in split_reviews(table)]
     both = [int(test.isin(set(seen)).sum()) for seen, test in (sides, honest)]
