@@ -1,12 +1,13 @@
 """Which saved outputs of slow cells are older than the functions that made them.
 
-    python tools/slow_cells.py [--notebooks]
+    python tools/slow_cells.py [--notebooks | --write]
 
 Cells flagged `#| slow` keep their outputs until `make chapters` runs them again. Whenever
 `tools/run_notebook.py --slow` has run a notebook, it writes down here at which commit, with which
 versions, and from which functions of the course its slow cells made their outputs; a function that
-reads otherwise today than it did then makes them old. Only what a function does counts: comments,
-docstrings, annotations and the sentences of its errors may change.
+reads otherwise today than it did then makes them old. A test fails until they are run again, or
+until `--write` has said in the same table which functions they are older than. Only what a function
+does counts: comments, docstrings, annotations and the sentences of its errors may change.
 """
 
 import ast
@@ -93,28 +94,36 @@ def record(path, known=None):
         "python": platform.python_version(),
         **{name: version(name) for name in VERSIONS},
         "made_by": " ".join(f"{n}:{known[n]}" for n in sorted(slow_names(path) & set(known))),
+        "older_than": "",
     }
-    rows = pd.read_csv(RECORD, dtype=str).to_dict("records") if RECORD.is_file() else []
+    rows = written().to_dict("records") if RECORD.is_file() else []
     rows = [r for r in rows if r["notebook"] != path.stem] + [row]
     pd.DataFrame(rows).sort_values("notebook").to_csv(RECORD, index=False)
 
 
+def written():
+    """What `record` has written, a row a notebook."""
+    return pd.read_csv(RECORD, dtype=str, keep_default_na=False)
+
+
 def older_than(made_by, known):
     """The functions in `made_by`, as `record` writes them, that are not what they were."""
-    made_by = dict(pair.split(":") for pair in str(made_by).split() if ":" in pair)
-    return [name for name, then in made_by.items() if known.get(name) != then]
+    made_by = dict(pair.split(":") for pair in made_by.split())
+    return " ".join(name for name, then in made_by.items() if known.get(name) != then)
 
 
 def main():
-    """Say which outputs are old; or, with --notebooks, which notebooks have slow cells."""
+    """Say or write which outputs are old; or, with --notebooks, which notebooks have slow cells."""
     if "--notebooks" in sys.argv:
         print(*(path.relative_to(ROOT) for path in slow_notebooks()))
         return
-    rows = pd.read_csv(RECORD, dtype=str).fillna("")
+    rows, known = written(), functions()
+    rows["older_than"] = [older_than(made_by, known) for made_by in rows.made_by]
     for row in rows.itertuples():
-        changed = older_than(row.made_by, functions())
-        state = f"older than {', '.join(changed)}" if changed else "as its functions are"
+        state = f"older than {row.older_than}" if row.older_than else "as its functions are"
         print(f"{row.notebook}: run at {row.commit}, {state}")
+    if "--write" in sys.argv:
+        rows.to_csv(RECORD, index=False)
 
 
 if __name__ == "__main__":
