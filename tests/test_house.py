@@ -2,9 +2,11 @@
 
 import ast
 import importlib.util
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from configparser import ConfigParser
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -220,3 +222,29 @@ def test_no_path_or_host_of_a_machine_is_committed():
             continue
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not re.search(r"/root[/]|/home/\w+/|pypi[.]org|files[.]pythonhosted", text), name
+
+
+def lines_of_code(path):
+    """The lines of a module that hold code: no blank ones, no comments, no docstrings."""
+    source = path.read_text(encoding="utf-8")
+    nothing = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in nothing:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(
+            node
+        ):
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_is_too_long_to_know(module):
+    assert lines_of_code(ROOT / "sentiment_course" / f"{module}.py") <= 450
+
+
+def test_the_map_of_the_modules_is_in_step():
+    done = subprocess.run([sys.executable, ROOT / "tools" / "build_map.py", "--check"])
+    assert done.returncode == 0, "run tools/build_map.py"
