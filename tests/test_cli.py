@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentiment_course import __version__, cli
-from sentiment_course import assets as assets_room
+from sentiment_course import files as files_room
 from sentiment_course import ladder as ladder_room
 from sentiment_course import tables as table_room
 
@@ -415,7 +415,7 @@ def test_fit_saves_bert_where_it_is_better(run, here, monkeypatch):
 
 def test_a_second_fit_to_the_same_model_refuses_and_the_first_is_saved(run, here):
     data = reviews(copies=5)
-    with assets_room.replacing(here / "model") as ready:
+    with files_room.replacing(here / "model") as ready:
         code, _, err = run("fit", "--data", data, "--model", "model")
         assert code == 1 and err.startswith("error: another process is at work on model: wait")
         assert run("fit", "--data", data, "--model", "model2")[0] == 0
