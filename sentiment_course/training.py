@@ -227,7 +227,9 @@ def mean_length(network):
 def with_adversary(network, length, precision):
     "A step by two optimizers: one moves the words by `length`, the other descends."
     adversary = keras.Model(network.inputs, network.output)
-    compile_for_device(adversary, Ascent(network.optimizer, length), precision)
+    # float16 wraps the optimizer in one that scales the loss
+    descent = getattr(network.optimizer, "inner_optimizer", network.optimizer)
+    compile_for_device(adversary, Ascent(descent, length), precision)
     return partial(train_on_both, adversary, network)
 
 
