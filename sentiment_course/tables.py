@@ -7,6 +7,7 @@ __all__ = ['ENDINGS', 'read_table', 'text_cells', 'read_lines', 'same_label', 'r
            'check_fits', 'write_table']
 
 # %% ../nbs/a3-tables.ipynb #c7e491b7
+import contextlib
 import csv
 import gzip
 import io
@@ -154,9 +155,19 @@ def _separator(text, usual, columns):
     return usual if many.get(usual, 0) > 1 else max(many, key=many.get)
 
 # %% ../nbs/a3-tables.ipynb #f9889131
+@contextlib.contextmanager
+def _long_fields():
+    "Lift the limit of 131,072 characters, which is the whole process's, for a while."
+    usual = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(usual)
+
+
+@_long_fields()
 def _separated(text, name, usual, columns, note):
     "The table in a CSV or TSV file; a ValueError where it cannot be read."
-    csv.field_size_limit(2**31 - 1)  # a text may be long; the usual limit is 131,072
     told = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)
     if told:  # the line stays, empty, so that lines are counted right
         text = "\n" + text[told.end() :]
