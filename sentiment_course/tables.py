@@ -154,7 +154,7 @@ def _separator(text, usual, columns):
     many = {s: len(headers[s]) for s in fits}
     return usual if many.get(usual, 0) > 1 else max(many, key=many.get)
 
-# %% ../nbs/a3-tables.ipynb #f9889131
+# %% ../nbs/a3-tables.ipynb #f988912f
 @contextlib.contextmanager
 def _long_fields():
     "Lift the limit of 131,072 characters, which is the whole process's, for a while."
@@ -164,7 +164,7 @@ def _long_fields():
     finally:
         csv.field_size_limit(usual)
 
-
+# %% ../nbs/a3-tables.ipynb #f9889131
 @_long_fields()
 def _separated(text, name, usual, columns, note):
     "The table in a CSV or TSV file; a ValueError where it cannot be read."
