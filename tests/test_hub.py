@@ -269,8 +269,13 @@ def certificate(tmp_path_factory):
 @pytest.fixture
 def server(folder, tmp_path, certificate, monkeypatch):
     """An address that serves the module as tfhub.dev does, and the requests it got."""
+    import tensorflow_hub.registry
+
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("TFHUB_DISABLE_CERT_VALIDATION", "true")
+    trusting = ssl.create_default_context(cafile=certificate)
+    for resolver in tensorflow_hub.registry.resolver._impls:  # made when hub was imported
+        if hasattr(resolver, "_context"):
+            monkeypatch.setattr(resolver, "_context", trusting)
     monkeypatch.setenv("no_proxy", "*")
     requests = []
 
