@@ -60,9 +60,8 @@ def load_classifier(
     Raises `ValueError` where none is, or one that is damaged or of a newer version.
     """
     path = Path(path)
-    kind = saved_note(path).get(
-        "kind", "BertClassifier"
-    )  # which at first wrote no kind
+    # BertClassifier at first wrote no kind.
+    kind = saved_note(path).get("kind", "BertClassifier")
     if kind == "BertClassifier":
         return bert_class().load(path)
     kinds = [MajorityClassifier, LexiconClassifier, TfidfClassifier]
@@ -270,9 +269,8 @@ def free_memory() -> None:
         sys.modules["keras"].backend.clear_session()
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # elsewhere than on Linux
-        ctypes.CDLL("libc.so.6").malloc_trim(
-            0
-        )  # glibc keeps freed memory until it is told
+        # glibc keeps freed memory until it is told
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def peak_memory() -> float | None:  # in GB; None where the system does not say
@@ -316,9 +314,8 @@ class Ladder:
         out.mkdir(parents=True, exist_ok=True)
         self.out, self.note, self.rungs = out, note, rungs(out)
         self.model = out / "reviews"
-        self.rows, self.said = (
-            self._read()
-        )  # by rung: a row of the table, the predictions
+        # By rung: a row of the table, the predictions.
+        self.rows, self.said = self._read()
         if self.model.exists() and TOP not in self.rows:
             raise ValueError(
                 f"{self.model} is not of this ladder: move it, or use another --out"

@@ -119,9 +119,8 @@ def use_averages(network: keras.Model) -> list:  # of arrays
     "Put the moving averages into `network`; answers the weights that it had."
     running = weights_of(network)
     network.optimizer.finalize_variable_values(network.trainable_variables)
-    network.set_weights(
-        weights_of(network)
-    )  # in JAX, no two variables may share a buffer
+    # In JAX, no two variables may share a buffer.
+    network.set_weights(weights_of(network))
     return running
 
 # %% ../nbs/a5-training.ipynb #a5tr0022
@@ -174,9 +173,8 @@ class Ascent(keras.optimizers.Optimizer):
         d = self.descent
         g = d.first[d.word_table]
         step = self.learning_rate * g / (keras.ops.norm(g) + 1e-12)
-        d.words.assign_add(
-            step - d.moved
-        )  # after a skipped step, one move is still there
+        # After a skipped step, one move is still there.
+        d.words.assign_add(step - d.moved)
         d.moved.assign(step)
 
 # %% ../nbs/a5-training.ipynb #a5tr0024
@@ -389,10 +387,11 @@ def mean_loss(losses):
 def validate(
     network: keras.Model,
     aside: Examples,
-) -> (
-    dict
-):  # `validation_loss`, `validation_accuracy`; empty where there are no examples
-    "Loss and accuracy on the examples set aside."
+) -> dict:
+    """Loss and accuracy on the examples set aside.
+
+    As `validation_loss` and `validation_accuracy`; empty where there are no examples.
+    """
     ids = aside.ids
     if not len(ids):
         return {}
