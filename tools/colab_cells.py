@@ -15,6 +15,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import nbformat
+from notebooks import rewrite
 
 ROOT = Path(__file__).parent.parent
 CELL = """\
@@ -67,22 +68,11 @@ def with_cells(nb, install):
     return nb
 
 
-def main(check):
-    stale = []
-    for path in sorted((ROOT / "nbs").glob("*.ipynb")):
-        nb = nbformat.read(path, as_version=4)
-        before = nbformat.writes(nb)
-        uses = any(
-            re.search(r"sentiment_course", c.source) for c in nb.cells if c.cell_type == "code"
-        )
-        if uses and nbformat.writes(with_cells(nb, install_cell())) != before:
-            stale.append(path.name)
-            if not check:
-                nbformat.write(nb, path)
-    if stale:
-        print(f"{'without its cells' if check else 'written'}: {', '.join(stale)}")
-    return bool(check and stale)
+def mended(nb):
+    """`nb` with its hidden cells, where it uses the course at all."""
+    uses = any("sentiment_course" in c.source for c in nb.cells if c.cell_type == "code")
+    return with_cells(nb, install_cell()) if uses else nb
 
 
 if __name__ == "__main__":
-    sys.exit(main("--check" in sys.argv[1:]))
+    sys.exit(rewrite(mended, "--check" in sys.argv[1:], "without its cells"))

@@ -10,11 +10,9 @@ exit code is 1 where a cell stands open that should be folded, or the other way 
 import ast
 import re
 import sys
-from pathlib import Path
 
-import nbformat
+from notebooks import rewrite
 
-NBS = Path(__file__).parent.parent / "nbs"
 EXPORTED = re.compile(r"^#\|\s*export", re.M)
 CHECKER = re.compile(r"^check_\w+ = Exercise\(", re.M)
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # Colab's word, JupyterLab's
@@ -57,19 +55,5 @@ def fold(nb):
     return nb
 
 
-def main(check):
-    stale = []
-    for path in sorted(NBS.glob("*.ipynb")):
-        nb = nbformat.read(path, as_version=4)
-        before = nbformat.writes(nb)
-        if nbformat.writes(fold(nb)) != before:
-            stale.append(path.name)
-            if not check:
-                nbformat.write(nb, path)
-    if stale:
-        print(f"{'not folded' if check else 'written'}: {', '.join(stale)}")
-    return bool(check and stale)
-
-
 if __name__ == "__main__":
-    sys.exit(main("--check" in sys.argv[1:]))
+    sys.exit(rewrite(fold, "--check" in sys.argv[1:], "not folded"))
