@@ -21,7 +21,7 @@ PARTS = {  # as in the sidebar of the site
     "Reviews and baselines": ("0[6-8]-*.ipynb",),
     "BERT": ("09-*.ipynb", "1[0-5]-*.ipynb"),
     "In use": ("1[6-9]-*.ipynb",),
-    "Machine rooms": ("a[0-9]-*.ipynb",),
+    "Machine rooms": ("a[0-9]*-*.ipynb",),
     "Reference": ("b[0-9]-*.ipynb",),
 }
 
@@ -72,8 +72,9 @@ def glossary() -> pd.DataFrame:  # one row a term, by part and then by alphabet
 # %% ../nbs/b2-glossary.ipynb #a4000013
 def _place(chapter):
     "The chapter of a link in words, such as chapter 2 or appendix A1."
-    number = chapter.partition("-")[0].removeprefix("0").upper()
-    return f"chapter {number}" if number.isdigit() else f"appendix {number}"
+    head = chapter.partition("-")[0]
+    letter, number = head.rstrip("0123456789").upper(), int(head.lstrip("ab"))
+    return f"appendix {letter}{number}" if letter else f"chapter {number}"
 
 
 def _page(symbol):

@@ -230,7 +230,7 @@ def test_an_entry_as_written():
     )
     code = "[<code>losses.cross_entropy</code>](02-losses.ipynb#cross_entropy)"
     assert f" · {code} · [" in entries("Foundations")
-    assert "[appendix A1](a1-assets.ipynb#is-it-the-right-file) · " in entries("Machine rooms")
+    assert "[appendix A2](a02-assets.ipynb#is-it-the-right-file) · " in entries("Machine rooms")
 
 
 def test_entries_refuse_an_unknown_part():

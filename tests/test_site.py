@@ -135,7 +135,7 @@ def test_another_package_in_the_place_of_the_pinned_one_is_refused(tmp_path, mon
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("02-losses.ipynb", "2"), ("12-bert.ipynb", "12"), ("a1-x.ipynb", "A1"), ("index.ipynb", "")],
+    [("02-losses.ipynb", "2"), ("12-bert.ipynb", "12"), ("a01-x.ipynb", "A1"), ("index.ipynb", "")],
 )
 def test_a_chapter_is_numbered_by_its_file(name, number):
     assert site_pages.chapter_number(name) == number

@@ -132,9 +132,9 @@ def markdown_outputs(cell):
 
 
 def chapter_number(name):
-    """`2` for 02-losses.ipynb, `A1` for a1-assets.ipynb, else nothing."""
-    match = re.match(r"0?([ab]?\d+)-", name)
-    return match[1].upper() if match else ""
+    """`2` for 02-losses.ipynb, `A2` for a02-assets.ipynb, else nothing."""
+    match = re.match(r"([ab]?)0?(\d+)-", name)
+    return match[1].upper() + match[2] if match else ""
 
 
 def front_matter(source, name):
