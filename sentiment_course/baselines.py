@@ -86,7 +86,8 @@ def _write_rung(classifier, path):
     arrays, rest = classifier._state()
     # safetensors writes the bytes as they lie; scikit-learn may keep columns together.
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    parameters = {name: float(value) for name, value in classifier.get_params().items()}
+    parameters = {name: value.item() if isinstance(value, np.generic) else value
+                  for name, value in classifier.get_params().items()}  # fmt: skip
     note = {"kind": type(classifier).__name__, "parameters": parameters,
             "classes": classifier.classes_.tolist()}  # fmt: skip
     files = {"state.json": json.dumps(rest, ensure_ascii=False).encode(),
@@ -114,7 +115,7 @@ def _read_rung(cls, path):
     return classifier
 
 # %% ../nbs/07-baselines.ipynb #b7save03
-def _shaped(array, shape):
+def shaped(array, shape):
     "The array, or a ValueError where it has not that shape."
     if array.shape != shape or not np.isfinite(array).all():
         raise ValueError(f"an array must have the shape {shape}")
@@ -142,7 +143,7 @@ class MajorityClassifier(TextClassifier):
         return {"shares": self.shares_}, {}
 
     def _restore(self, arrays, rest):
-        self.shares_ = _shaped(arrays["shares"], (len(self.classes_),))
+        self.shares_ = shaped(arrays["shares"], (len(self.classes_),))
 
 # %% ../nbs/07-baselines.ipynb #73c02c37
 def wilson_interval(
@@ -235,7 +236,7 @@ class LexiconClassifier(TextClassifier):
         return {"praise": np.array([self.praise_])}, {}
 
     def _restore(self, arrays, rest):
-        self.praise_ = int(_shaped(arrays["praise"], (1,))[0])
+        self.praise_ = int(shaped(arrays["praise"], (1,))[0])
 
 # %% ../nbs/07-baselines.ipynb #5618b544
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff"  # kana and Chinese characters
@@ -314,11 +315,11 @@ class TfidfClassifier(TextClassifier):
         self.vectorizer_.vocabulary_ = {term: i for i, term in enumerate(terms)}
         if len(self.vectorizer_.vocabulary_) != len(terms) or not terms:
             raise ValueError("terms must differ")
-        self.vectorizer_.idf_ = _shaped(arrays["idf"], (len(terms),))
+        self.vectorizer_.idf_ = shaped(arrays["idf"], (len(terms),))
         self.model_ = LogisticRegression(C=self.C)
         self.model_.classes_ = self.classes_
-        self.model_.coef_ = _shaped(arrays["coef"], (rows, len(terms)))
-        self.model_.intercept_ = _shaped(arrays["intercept"], (rows,))
+        self.model_.coef_ = shaped(arrays["coef"], (rows, len(terms)))
+        self.model_.intercept_ = shaped(arrays["intercept"], (rows,))
 
 # %% ../nbs/07-baselines.ipynb #5e5924f9
 LADDER_COLUMNS = ["rung", "accuracy", "low", "high", "train_seconds",

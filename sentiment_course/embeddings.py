@@ -14,11 +14,11 @@ from collections import Counter
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
+from .baselines import TextClassifier, shaped
 from .checks import as_floats, number, one_of, whole_number
 from .exercises import Exercise
 from .gradient_descent import Adam, minibatches
@@ -27,7 +27,7 @@ from sentiment_course.losses import (
     cross_entropy_gradient,
     softmax,
 )
-from .reviews import check_texts, check_training, encode_labels
+from .reviews import check_training, encode_labels
 
 # %% ../nbs/08-embeddings.ipynb #6c6b6551
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -329,7 +329,7 @@ def _apart(other, token, analyzer):
     return only_letters and not shared
 
 # %% ../nbs/08-embeddings.ipynb #985b8842
-class EmbeddingClassifier(ClassifierMixin, BaseEstimator):
+class EmbeddingClassifier(TextClassifier):
     """A table, mean pooling, a linear layer: the article's 3.3, mended.
 
     After `fit`: `classes_`, `vocabulary_` (token -> id), `counts_` (texts that hold
@@ -375,20 +375,25 @@ class EmbeddingClassifier(ClassifierMixin, BaseEstimator):
         self.parameters_ = train(start, bags, ids, rng, *settings, self.verbose)
         return self
 
-    def predict_proba(self, texts) -> np.ndarray:
-        "The probability of each class, (texts, classes), in the order of `classes_`."
-        check_is_fitted(self)
-        texts, p = check_texts(texts), self.parameters_
-        if not texts:
-            return np.empty((0, len(p["b"])))
+    def _probabilities(self, texts):
+        p = self.parameters_
         tokens = [tokenize(text, self.analyzer, self.ngrams) for text in texts]
         A = row_shares(bag_matrix(tokens, self.vocabulary_))
         return softmax(A @ p["V"] @ p["W"] + p["b"])
 
-    def predict(self, texts) -> np.ndarray:
-        "The most probable class of each text."
-        best = self.predict_proba(texts).argmax(axis=1)
-        return self.classes_[best]
+    def _state(self):
+        arrays = self.parameters_ | {"counts": self.counts_}
+        return arrays, {"tokens": list(self.vocabulary_)}
+
+    def _restore(self, arrays, rest):
+        self.vocabulary_ = {token: i for i, token in enumerate(rest["tokens"])}
+        tokens, classes = len(rest["tokens"]), len(self.classes_)
+        if len(self.vocabulary_) != tokens:
+            raise ValueError("tokens must differ")
+        shapes = {"V": (tokens, self.dimension), "W": (self.dimension, classes),
+                  "b": (classes,)}  # fmt: skip
+        self.parameters_ = {k: shaped(arrays[k], shape) for k, shape in shapes.items()}
+        self.counts_ = shaped(arrays["counts"], (tokens,))
 
     def neighbours(
         self,

@@ -6,7 +6,7 @@
 __all__ = ['MEASURES', 'check_rank_auc', 'check_holm', 'check_cheapest_threshold', 'measures', 'bootstrap_interval', 'summary',
            'McNemar', 'mcnemar', 'difference_interval', 'compare', 'class_ids', 'reliability',
            'expected_calibration_error', 'calibrated', 'fit_temperature', 'slices', 'by_slice', 'worst_mistakes',
-           'learning_curve', 'occlusion', 'highlight', 'faithfulness']
+           'doubtful_labels', 'learning_curve', 'occlusion', 'highlight', 'faithfulness']
 
 # %% ../nbs/16-evaluation.ipynb #243be412
 import html
@@ -329,6 +329,30 @@ def worst_mistakes(
     table = pd.DataFrame({"text": [texts[i] for i in worst]}, index=worst)
     table["label"], table["predicted"] = classes[ids[worst]], classes[called[worst]]
     return table.assign(probability=sure[worst])
+
+# %% ../nbs/16-evaluation.ipynb #c16dou02
+def doubtful_labels(
+    labels,  # class numbers (texts,): see `class_ids`
+    probabilities,  # (texts, classes), of classifiers that did not learn from the text
+) -> pd.DataFrame:  # `label`, `suggested`, `probability` of the label; rows as index
+    """The labels that are most likely wrong, the least probable first.
+
+    Raises `ValueError` as `reliability` does. Source: Northcutt, Jiang and Chuang
+    (2021), Journal of Artificial Intelligence Research 70, 1373–1411.
+    """
+    ids, p = _check_probabilities(labels, probabilities)
+    thresholds = [
+        p[ids == j, j].mean() if j in ids else np.inf for j in range(p.shape[1])
+    ]
+    confident = p >= np.array(thresholds) - 1e-6
+    suggested = np.where(confident, p, -1).argmax(axis=1)
+    doubtful = confident.any(axis=1) & (suggested != ids) & (p.argmax(axis=1) != ids)
+    rows = np.flatnonzero(doubtful)
+    of_label = p[rows, ids[rows]]
+    order = np.argsort(of_label.round(9), kind="stable")  # of equals the first
+    found = {"label": ids, "suggested": suggested}
+    table = pd.DataFrame({name: column[rows] for name, column in found.items()}, rows)
+    return table.assign(probability=of_label).iloc[order]
 
 # %% ../nbs/16-evaluation.ipynb #5db81ff5
 def learning_curve(

@@ -456,14 +456,14 @@ def read_labelled(
     text_column: str = "text",
     label_column: str = "label",
     note: Callable = warnings.warn,  # is told in a sentence what was left out
-) -> pd.DataFrame:  # columns `text` (str) and `label` (str, bool, int or float)
+) -> pd.DataFrame:  # `text` (str), `label` (str, bool, int or float); row as index
     "The rows that have a text and a label; raises `ValueError` as `read_table` does."
     table, name = read_table(path, [text_column, label_column], note), Path(path).name
     texts = text_cells(table, text_column, name)
     labels = _labels(table, label_column, name)
     rows = pd.DataFrame({"text": texts, "label": labels}, dtype=object)
     _note_gaps(rows, name, note)
-    rows = rows.dropna(ignore_index=True)
+    rows = rows.dropna()
     if rows.empty:
         raise ValueError(
             f"{name} has no row with both a {text_column} and a {label_column}"

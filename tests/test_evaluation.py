@@ -2,6 +2,7 @@
 
 import math
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from sentiment_course.evaluation import (
     class_ids,
     compare,
     difference_interval,
+    doubtful_labels,
     expected_calibration_error,
     faithfulness,
     fit_temperature,
@@ -447,3 +449,35 @@ def test_of_words_that_matter_equally_the_first_is_taken_out_whatever_the_last_d
 def test_refused_in_words(call, told):
     with pytest.raises(ValueError, match=told):
         call()
+
+
+# Labels that look wrong
+
+CLEANLAB = pd.read_csv(Path(__file__).parent / "cases" / "cleanlab-2.9.0.csv")
+
+
+@pytest.mark.parametrize("name, rows", list(CLEANLAB.groupby("set")))
+def test_doubtful_labels_are_those_of_cleanlab_in_its_order(name, rows):
+    """The file says what cleanlab 2.9.0 called wrong, the likeliest first:
+    `find_label_issues(..., filter_by="confident_learning",
+    return_indices_ranked_by="self_confidence")`.
+    """
+    p = rows[["p0", "p1", "p2"]].dropna(axis="columns").to_numpy()
+    found = doubtful_labels(rows["label"].to_numpy(), p)
+    ranks = rows["rank"].to_numpy()[found.index]
+    assert len(found) == rows["rank"].notna().sum() > 5
+    of_label = p[found.index, found["label"]]
+    assert (np.diff(of_label) >= 0).all() and found["probability"].tolist() == of_label.tolist()
+    for value in np.unique(of_label):  # equals may stand in any order
+        tied = of_label == value
+        assert sorted(ranks[tied]) == (np.flatnonzero(tied) + 1).tolist()
+
+
+def test_labels_that_are_sure_are_not_doubted():
+    assert doubtful_labels([0, 1], [[0.9, 0.1], [0.2, 0.8]]).empty
+
+
+def test_a_class_of_which_no_text_is_labelled_is_never_suggested():
+    found = doubtful_labels([0, 0, 1, 1], [[0.6, 0.2, 0.2], [0.1, 0.1, 0.8], [0.2, 0.6, 0.2],
+                                           [0.4, 0.2, 0.4]])  # fmt: skip
+    assert 2 not in set(found["suggested"]) and found.index.tolist() == [3]

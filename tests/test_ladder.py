@@ -1,35 +1,36 @@
-"""The ladder: any saved classifier is loaded, the better of two kept, memory given back."""
+"""The ladder: any saved classifier is loaded, what no encoder reads is said, memory given back."""
 
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from sentiment_course import ladder
 from sentiment_course.assets import asset_path, sha256
 from sentiment_course.baselines import LexiconClassifier, MajorityClassifier, TfidfClassifier
+from sentiment_course.embeddings import EmbeddingClassifier
 
 GOOD = ["lovely film", "a great joy", "wonderful acting", "great fun", "I loved it", "so good"]
 BAD = ["dull film", "an awful bore", "terrible acting", "no fun", "I hated it", "so bad"]
 TEXTS, LABELS = GOOD + BAD, ["good"] * 6 + ["bad"] * 6
 
 
-def table(texts=TEXTS, labels=LABELS):
-    return pd.DataFrame({"text": texts, "label": labels})
-
-
 # Loading
 
 
-@pytest.mark.parametrize("rung", [MajorityClassifier, LexiconClassifier, TfidfClassifier])
+@pytest.mark.parametrize(
+    "rung",
+    [MajorityClassifier(), LexiconClassifier(), TfidfClassifier(C=7),
+     EmbeddingClassifier("char", ngrams=3, dimension=5, epochs=2, verbose=False)],
+    ids=lambda rung: type(rung).__name__,
+)  # fmt: skip
 def test_any_cheap_classifier_is_loaded_as_what_it_is(tmp_path, rung):
-    trained = rung().fit(TEXTS, LABELS)
+    trained = rung.fit(TEXTS, LABELS)
     trained.save(tmp_path / "model")
     loaded = ladder.load_classifier(str(tmp_path / "model"))
-    assert type(loaded) is rung
+    assert type(loaded) is type(rung) and loaded.get_params() == rung.get_params()
     np.testing.assert_array_equal(loaded.predict_proba(TEXTS), trained.predict_proba(TEXTS))
 
 
@@ -88,55 +89,6 @@ def test_a_folder_that_holds_no_such_classifier(tmp_path, note, parts):
         ladder.load_classifier(tmp_path / "model")
     assert all(part in str(caught.value) for part in parts), caught.value
     assert "\n" not in str(caught.value)
-
-
-# The better of two
-
-
-@pytest.mark.parametrize(
-    "tfidf, bert, kept, words",
-    [
-        (0.889, 0.655, "TF-IDF", ["88.9%", "65.5%"]),
-        (0.8, 0.81, "BERT", ["81.0%", "80.0%"]),
-        (0.8, 0.8, "TF-IDF", ["80.0%", "cheaper"]),
-    ],
-)
-@pytest.mark.parametrize("majority", [0.5, 1.0])
-def test_the_more_accurate_is_kept_and_of_equals_the_cheaper(majority, tfidf, bert, kept, words):
-    rows = [("majority", majority), ("TF-IDF", tfidf), ("BERT", bert)]
-    rung, why = ladder.better(pd.DataFrame(rows, columns=["rung", "accuracy"]))
-    assert rung == kept and why.startswith(f"{kept} is kept") and all(w in why for w in words)
-
-
-def held_out(texts, labels):
-    """What `hold_out` answers of the texts, and its notes."""
-    notes = []
-    train, test = ladder.hold_out(table(texts, labels), lambda text: None, notes.append)
-    return train, test, notes
-
-
-def test_texts_that_differ_only_in_case_are_not_held_out_as_if_they_were_distinct():
-    texts = [*GOOD, "So Bad", "so bad", "SO BAD", "so  bad", "so bad "]
-    train, test, notes = held_out(texts, ["good"] * 6 + ["bad"] * 5)
-    assert test is None and len(train) == 11
-    assert len(notes) == 1 and "'bad' has 1 distinct texts" in notes[0]
-
-
-def test_a_label_whose_texts_all_have_another_label_too_is_trained_on_and_noted():
-    texts = TEXTS + GOOD
-    train, test, notes = held_out(texts, LABELS + ["neutral"] * 6)
-    assert test is None and len(train) == 18
-    assert "6 texts have more than one label, as 'lovely film'" in notes[0]
-    assert "'neutral' has 0 distinct texts" in notes[1]
-
-
-def test_a_text_with_two_labels_is_noted_and_the_rest_held_out():
-    texts = [*TEXTS, "Lovely  film"]
-    train, test, notes = held_out(texts, [*LABELS, "bad"])
-    assert len(train) + len(test) == 13 and set(test["label"]) == {"good", "bad"}
-    assert notes == [
-        "1 text has more than one label, as 'lovely film': no answer is right for all its rows"
-    ]
 
 
 # What the encoder cannot read
