@@ -231,19 +231,18 @@ def fit(
     force: _Force = False,
 ):
     "Train classifiers on your labelled reviews, judge them, and save the best."
+    from sentiment_course.fitting import Fitting
     from sentiment_course.tables import read_labelled
 
     listed = _check_places(model, force)
     reviews = read_labelled(data, text_column, label_column, _note)
+    settings = encoder, epochs, max_length
     with replacing(model) as ready:
-        parts, partial = _train(
-            reviews, model, ready, rung, encoder, epochs, max_length
-        )
+        fitting = Fitting(reviews, rung, settings, _say, _note, _announce)
+        partial = _train(fitting, model, ready)
         _check_places(model, force)
     shutil.rmtree(partial, ignore_errors=True)
-    _list_doubts(reviews, parts, listed)
-    _say(f"saved in {model}; use it: "
-         f"sentiment-course predict --model {model} reviews.csv")  # fmt: skip
+    _finish(fitting, model, listed)
 
 # %% ../nbs/a11-cli.ipynb #2a4d03d2
 def _check_places(model, force):
@@ -257,104 +256,37 @@ def _check_places(model, force):
     return listed
 
 
-def _train(reviews, model, ready, chosen, *settings):
-    "Judge the rungs; save the one to keep, which has learned from all, at `ready`."
-    from sentiment_course import fitting
+def _train(fitting, model, ready):
+    "Save the classifier to keep at `ready`; answers the folder of the unfinished one."
     from sentiment_course.ladder import partial_folder
 
-    parts = fitting.hold_out(reviews, _say, _note)
-    rungs = _rungs(reviews, chosen, settings)
-    partial = partial_folder(model, reviews.to_dict("list"), *settings)
-    if partial.exists():
-        _note(f"this training was stopped before: going on from {partial}")
-    kept, figures = _choose(rungs, reviews, parts, partial)
-    _announce(f"{kept}: learning from all {len(reviews):,} reviews")
-    best = fitting.learn_from_all(rungs[kept], reviews, partial)
-    best.save(ready)
-    if figures:
-        fitting.keep_figures(ready, figures)
-    return parts, partial
-
-# %% ../nbs/a11-cli.ipynb #a11rung2
-def _rungs(reviews, chosen, settings):
-    "The rungs to judge, by name; what their encoder cannot read is said."
-    from sentiment_course import fitting
-
-    rungs = fitting.makers(len(reviews), *settings)
-    if chosen != Rung.auto:
-        names = {Rung.tfidf: fitting.TFIDF, Rung.frozen: fitting.FROZEN,
-                 Rung.tuned: fitting.TUNED}  # fmt: skip
-        rungs = {names[chosen]: rungs[names[chosen]]}
-    if set(rungs) != {fitting.TFIDF}:
-        _note_unread(
-            rungs.get(fitting.FROZEN, [*rungs.values()][-1])(), list(reviews["text"])
-        )
-    return rungs
-
-
-def _choose(rungs, reviews, parts, partial):
-    "The rung to keep, and what is known of it; where nothing is held out, a guess."
-    from sentiment_course import fitting
-    from sentiment_course.baselines import format_ladder
-
-    if not parts:
-        return (fitting.FROZEN if fitting.FROZEN in rungs else [*rungs][0]), {}
-    table, said = fitting.judge(rungs, reviews, parts, partial, _teller(rungs, parts))
-    _say(format_ladder(table))
-    kept, why = fitting.choose(table, said)
-    if said["label"].nunique() <= 10:
-        _say(f"\nwhat {kept} says of each label:\n{_confusions(said, kept)}\n")
-    _say(why)
-    if doubt := fitting.no_better_than_chance(table, said, kept):
-        _note(doubt)
-    return kept, fitting.figures_of(table, kept, len(reviews))
+    reviews = fitting.reviews.to_dict("list")
+    _note_unread(fitting.encoding(), reviews["text"])
+    folder = partial_folder(model, reviews, fitting.settings)
+    if folder.exists():
+        _note(f"this training was stopped before: going on from {folder}")
+    fitting.train(folder).save(ready)
+    fitting.keep_figures(ready)
+    return folder
 
 # %% ../nbs/a11-cli.ipynb #a11rung3
-def _teller(rungs, parts):
-    "Says which rung is trained, and about how long that takes where it is known."
-    from sentiment_course import fitting
-
-    def tell(rung, rows):
-        if rung not in rungs:
-            return
-        told = f"[{[*rungs].index(rung) + 1}/{len(rungs)}] {rung}"
-        if rung == fitting.TUNED and fitting.FROZEN in rows:
-            tuned, speed = (
-                rungs[rung].keywords,
-                rows[fitting.FROZEN]["reviews_per_second"],
-            )
-            texts = sum(len(train) for train, _ in parts)
-            seconds = fitting.tuning_seconds(
-                speed, texts, tuned["epochs"], tuned["perturbation"] > 0
-            )
-            told += f": about {max(1, round(seconds / 60))} min"
-        _announce(told)
-
-    return tell
-
-
-def _list_doubts(reviews, parts, path):
-    "Write down the labels that look wrong, beside the model."
+def _finish(fitting, model, path):
+    "Write down the labels that may be wrong, and say what to type next."
     from sentiment_course.fitting import doubts
     from sentiment_course.tables import write_table
 
-    found = doubts(reviews) if parts else []
+    reviews = fitting.reviews
+    found = doubts(reviews) if fitting.parts else []
     if len(found):
         write_table(found, path, force=True)
-        _say(f"labels that look wrong: {len(found):,} of {len(reviews):,}, "
+        _say(f"labels that may be wrong: {len(found):,} of {len(reviews):,}, "
              f"the likeliest first, in {path}")  # fmt: skip
     else:
         path.unlink(missing_ok=True)
+    _say(f"saved in {model}; use it: "
+         f"sentiment-course predict --model {model} reviews.csv")  # fmt: skip
 
 # %% ../nbs/a11-cli.ipynb #33f6a0c3
-def _confusions(said, rung):
-    "How often which label was given where which is true, as text."
-    import pandas as pd
-
-    columns = said["label"].rename("true"), said[rung].rename("predicted")
-    return pd.crosstab(*columns).to_string()
-
-
 def _note_unread(classifier, texts):
     "Say what the encoder cannot read, or does not, if the classifier has one."
     from sentiment_course.ladder import (

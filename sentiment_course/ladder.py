@@ -44,7 +44,7 @@ def bert_class() -> type:
 
     return BertClassifier
 
-
+# %% ../nbs/a08-ladder.ipynb #a6lad018b
 def load_classifier(
     path,  # a folder
 ):  # a trained classifier, of the kind that was saved

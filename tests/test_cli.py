@@ -319,7 +319,7 @@ def test_fit_learns_again_from_all_rows_by_the_recipe_that_was_judged(run, here,
     monkeypatch.setattr(StandIn, "fit", fit)
     code, out, _ = run("fit", "--data", reviews(copies=5), "--model", "m", "--rung", "fine-tuned")
     assert code == 0 and [n for n, _ in learned] == [48] * 5 + [60]
-    recipe = {"encoder": "minilm", "validation_split": 0, "perturbation": 1.0}
+    recipe = {"encoder": "minilm", "validation_split": 0, "perturbation": 0.0}
     assert all(more == recipe for _, more in learned)
     known = json.loads((here / "m/classifier.json").read_text())["held_out"]
     share = float(re.search(r"right on ([\d.]+)% of 60 held out", out)[1]) / 100
@@ -336,7 +336,9 @@ def test_fit_lists_labels_that_look_wrong_beside_the_model(run, here):
     rows.insert(5, ["", "positive"])  # a gap: rows count as they stand in the file
     write_csv("r.csv", ["text", "label"], rows)
     code, out, _ = run("fit", "--data", "r.csv", "--model", "model", "--rung", "tfidf")
-    assert code == 0 and "labels that look wrong: 2 of 80, " in out and "model.doubtful.csv" in out
+    assert (
+        code == 0 and "labels that may be wrong: 2 of 80, " in out and "model.doubtful.csv" in out
+    )
     header, found = read_csv("model.doubtful.csv")
     assert header == ["row", "label", "suggested", "probability", "text"]
     assert sorted(row[0] for row in found) == ["12", "35"]
@@ -1237,9 +1239,10 @@ def test_a_reader_who_leaves_early_is_no_error(here):
 def trained(tmp_path_factory):
     """A folder with reviews.csv and a real model trained on it."""
     folder = tmp_path_factory.mktemp("trained")
-    reviews(folder / "reviews.csv", copies=2)
-    with open(folder / "reviews.csv", "a", encoding="utf-8") as file:
-        file.write(f"{'good ' * 20_000},positive\n")
+    rows = [[t, label] for texts, label in [(BAD, "negative"), (GOOD, "positive")]
+            for t in texts[:4]]  # fmt: skip
+    rows.append(["good " * 20_000, "positive"])
+    write_csv(folder / "reviews.csv", ["text", "label"], rows)
     with pytest.raises(SystemExit) as stop:
         cli.main(["fit", "--data", str(folder / "reviews.csv"), "--model", str(folder / "model"),
                   "--epochs", "1", "--rung", "fine-tuned"])  # fmt: skip
@@ -1274,8 +1277,8 @@ def test_a_founder_predicts_and_evaluates(run_real):
     assert all(0.5 <= float(row[3]) <= 1 for row in rows)
     right = sum(row[1] == row[2] for row in rows)
     code, out, err = run_real("evaluate", "reviews.csv", "--report", "report.html")
-    assert code == 0 and f"accuracy  {right / 25:.1%}" in out
-    assert "report.html: 25 reviews" in err and "<svg" in Path("report.html").read_text("utf-8")
+    assert code == 0 and f"accuracy  {right / 9:.1%}" in out
+    assert "report.html: 9 reviews" in err and "<svg" in Path("report.html").read_text("utf-8")
 
 
 def test_a_founder_with_a_damaged_model(run_real, tmp_path):
