@@ -10,6 +10,7 @@ __all__ = ['WORDS', 'HEAD', 'FILES', 'Examples', 'hold_out', 'logits_of', 'Warmu
 # %% ../nbs/a06-training.ipynb #a5tr0003
 import hashlib
 import json
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from .doctor import gpus, quiet
@@ -418,6 +418,26 @@ def stopped(
     losses = [row.get("validation_loss", -row["epoch"]) for row in history[-3:]]
     return len(losses) == 3 and losses[0] < losses[1] < losses[2]
 
+# %% ../nbs/a06-training.ipynb #a5tr0136
+def write_tensors(
+    path: Path,
+    tensors: dict,  # name -> variable or array
+    told: dict,  # of texts
+):
+    "Write a file in the format of safetensors, one tensor after another."
+    header, end = {"__metadata__": told}, 0
+    for name, tensor in tensors.items():
+        dtype, shape = np.dtype(str(tensor.dtype)), list(tensor.shape)
+        start, end = end, end + dtype.itemsize * math.prod(shape)
+        kind = f"{dtype.kind.upper()}{8 * dtype.itemsize}"  # such as F32
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            file.write(keras.ops.convert_to_numpy(tensor).tobytes())
+
 # %% ../nbs/a06-training.ipynb #a5tr0036
 def training_state(network):
     "The variables that decide how the training of `network` goes on."
@@ -443,13 +463,11 @@ class Checkpoint:
         "Write the state; `best` is a list of arrays, `history` a list of dicts."
         if self.path is None:
             return
-        state = map(keras.ops.convert_to_numpy, self.state)
-        arrays = {f"state.{i}": array for i, array in enumerate(state)}
-        arrays |= {f"best.{i}": array for i, array in enumerate(best)}
-        arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        tensors = {f"state.{i}": variable for i, variable in enumerate(self.state)}
+        tensors |= {f"best.{i}": array for i, array in enumerate(best)}
         told = {"fingerprint": self.fingerprint, "history": json.dumps(history)}
         with replacing(self.path) as ready:
-            save_file(arrays, ready, told)
+            write_tensors(ready, tensors, told)
 
     def load(self) -> tuple:  # (best, history), both empty where nothing was saved
         "Put the state back. Raises `ValueError` where it is that of another training."

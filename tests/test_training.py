@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file
 
 from sentiment_course import files
 from sentiment_course.doctor import quiet
@@ -253,11 +255,11 @@ def test_failed_checkpoint_leaves_the_one_before(small, tmp_path, monkeypatch):
     checkpoint = Checkpoint(network, tmp_path, "x")
     checkpoint.save([], [{"epoch": 1}])
 
-    def fail(arrays, path, told):
+    def fail(path, tensors, told):
         Path(path).write_bytes(b"half")
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(training, "save_file", fail)
+    monkeypatch.setattr(training, "write_tensors", fail)
     with pytest.raises(OSError, match="full"):
         checkpoint.save([], [{"epoch": 1}, {"epoch": 2}])
     assert checkpoint.load() == ([], [{"epoch": 1}])
@@ -400,3 +402,24 @@ def test_moment_between_two_renames_is_waited_for(saved, monkeypatch):
     monkeypatch.setattr(files, "put_back", lambda path: None)  # it is at work, not dead
     monkeypatch.setattr(files.time, "sleep", lambda seconds: away.rename(saved))
     assert read_model(saved, "A")[2] == OLD
+
+
+def test_tensors_are_written_as_safetensors_reads_them(tmp_path):
+    """Of every kind that a training keeps: no dimension, none of a length, not in C's order."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "b": rng.normal(size=(3, 5)).astype("float32").T,
+        "a": np.arange(6, dtype="uint32").reshape(2, 3),
+        "none": np.zeros((0, 4), "float16"),
+        "scalar": np.float32(0.5),
+        "variable": keras.Variable(rng.normal(size=(2, 2))),
+    }
+    training.write_tensors(tmp_path / "x", arrays, {"history": "[]", "评论": "好"})
+    read = load_file(tmp_path / "x")
+    assert set(read) == set(arrays)
+    for name, array in arrays.items():
+        array = np.asarray(keras.ops.convert_to_numpy(array))
+        np.testing.assert_array_equal(read[name], array)
+        assert read[name].dtype == array.dtype and read[name].shape == array.shape
+    with safe_open(tmp_path / "x", "numpy") as file:
+        assert file.metadata() == {"history": "[]", "评论": "好"}
