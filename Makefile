@@ -32,7 +32,7 @@ test: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/sentiment-course assets
 	$(BIN)/nbdev_test --n_workers 2
-	$(BIN)/pytest -n 2 --dist loadfile tests
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 chapters: .venv/.installed-dev
 	$(BIN)/python tools/run_notebook.py --slow $$($(BIN)/python tools/slow_cells.py --notebooks)

@@ -1,7 +1,10 @@
 """Loaded before any test."""
 
 import contextlib
+import json
 import signal
+
+import pytest
 
 # PyTorch's usual build brings Triton, which crashes Python where TensorFlow was loaded before it.
 with contextlib.suppress(ImportError):
@@ -11,3 +14,39 @@ with contextlib.suppress(ImportError):
 # the tests of Ctrl-C would have nothing to test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What takes longest, longest first.
+SLOWEST = ("bert", "site_browser", "backends", "cli", "hub", "scenarios")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest: begun last, it would keep one of the workers waiting."""
+    rank = {f"test_{name}": i for i, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+@pytest.fixture
+def eagerly():
+    """TensorFlow computes without a graph: to trace one takes longer than a few steps."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="session")
+def small_encoder(tmp_path_factory):
+    """The folder of a small random encoder, for what does not depend on what an encoder knows."""
+    from sentiment_course.assets import asset_path
+    from sentiment_course.doctor import quiet
+
+    with quiet():
+        from sentiment_course.encoders import Encoder, build_encoder, read_vocabulary, save_encoder
+    folder, minilm = tmp_path_factory.mktemp("small"), asset_path("minilm")
+    config = json.loads((minilm / "config.json").read_text(encoding="utf-8"))
+    config |= {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+               "intermediate_size": 32}  # fmt: skip
+    tokenizer = read_vocabulary(minilm / "vocab.txt", True, config["vocab_size"])
+    save_encoder(Encoder(build_encoder(config), tokenizer, config, True), folder)
+    return folder

@@ -16,14 +16,7 @@ from sentiment_course.reviews import SOURCES, load_ratings, load_reviews
 
 with quiet():
     from sentiment_course.bert import BertClassifier, build_network, compile_network
-    from sentiment_course.encoders import (
-        Encoder,
-        build_encoder,
-        keras,
-        load_encoder,
-        pad,
-        save_encoder,
-    )
+    from sentiment_course.encoders import keras, load_encoder, pad
     from sentiment_course.hub import save_hub_encoder
 
 OTHERS = [
@@ -123,19 +116,13 @@ def batch(classifier):
 
 
 @pytest.fixture(scope="module")
-def folder(classifier, batch, tmp_path_factory):
+def folder(classifier, batch, small_encoder, tmp_path_factory):
     """What the other backends start from."""
     assert keras.backend.backend() == "tensorflow", "run this test without KERAS_BACKEND"
     folder = tmp_path_factory.mktemp("given")
     classifier.save(folder / "classifier")
-    config = classifier.encoder_.config | {
-        "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "intermediate_size": 32,
-    }  # fmt: skip
-    small = Encoder(build_encoder(config), classifier.encoder_.tokenizer, config, True)
-    (folder / "small").mkdir()
-    save_encoder(small, folder / "small")
-    save_hub_encoder(small, folder / "module")
+    (folder / "small").symlink_to(small_encoder)
+    save_hub_encoder(load_encoder(small_encoder), folder / "module")
     np.save(folder / "batch", batch)
     (folder / "given.json").write_text(json.dumps(GIVEN))
     return folder

@@ -16,14 +16,7 @@ from sentiment_course.files import write_saved
 with quiet():
     from sentiment_course import training
     from sentiment_course.bert import build_network
-    from sentiment_course.encoders import (
-        Encoder,
-        build_encoder,
-        keras,
-        load_encoder,
-        pad,
-        save_encoder,
-    )
+    from sentiment_course.encoders import keras, load_encoder, pad
     from sentiment_course.training import (
         FILES,
         Checkpoint,
@@ -44,16 +37,6 @@ with quiet():
         train_epoch,
         weights_of,
     )
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """The folder of a small random encoder."""
-    folder, minilm = tmp_path_factory.mktemp("small"), load_encoder("minilm")
-    config = minilm.config | {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-                              "intermediate_size": 32}  # fmt: skip
-    save_encoder(Encoder(build_encoder(config), minilm.tokenizer, config, True), folder)
-    return folder
 
 
 @pytest.fixture
@@ -85,8 +68,8 @@ def test_order_of_batches_depends_on_the_seed_alone(examples):
     assert first == again != other
 
 
-def test_logits_come_back_in_the_order_of_the_texts(small, examples):
-    network = build_network(load_encoder(small).model, 2)
+def test_logits_come_back_in_the_order_of_the_texts(small_encoder, examples):
+    network = build_network(load_encoder(small_encoder).model, 2)
     together = logits_of(network, examples.tokens)
     alone = np.vstack([network.predict_on_batch(pad([t])) for t in examples.tokens])
     assert np.allclose(together, alone, atol=1e-5)
@@ -134,9 +117,9 @@ def test_warmup_then_decay():
 
 
 @pytest.fixture
-def still(small):
+def still(small_encoder):
     """A small network without dropout, and a batch: inputs, targets, weights."""
-    network = build_network(load_encoder(small, dropout=0.0).model, 2)
+    network = build_network(load_encoder(small_encoder, dropout=0.0).model, 2)
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 30000, (8, 6), dtype="int32")
     targets = np.eye(2, dtype="float32")[rng.integers(0, 2, 8)]
@@ -201,8 +184,8 @@ def test_move_that_no_step_used_is_taken_back(still):
     assert np.linalg.norm(twice) == pytest.approx(0.5 * length, rel=1e-3)
 
 
-def test_no_decay_on_biases_and_norms():
-    network = build_network(load_encoder("minilm").model, 2)
+def test_no_decay_on_biases_and_norms(small_encoder):
+    network = build_network(load_encoder(small_encoder).model, 2)
     compile_network(network, 10, 1e-4, "float32")
     decayed = {
         v.path.rsplit("/", 1)[-1]
@@ -225,33 +208,35 @@ def train(network, examples, checkpoint, epochs, rate=1e-2):
     return weights_of(network), best, history
 
 
-def fresh(small, steps=10):
-    network = build_network(load_encoder(small).model, 2)
+def fresh(small_encoder, steps=10):
+    network = build_network(load_encoder(small_encoder).model, 2)
     compile_network(network, steps, 1e-2, "float32")
     return network
 
 
-def test_resumed_training_ends_where_it_would_have_ended(small, examples, tmp_path):
-    network = fresh(small)
+def test_resumed_training_ends_where_it_would_have_ended(
+    small_encoder, examples, tmp_path, eagerly
+):
+    network = fresh(small_encoder)
     whole, *_ = train(network, examples, Checkpoint(network, None, "x"), 2)
-    network = fresh(small)
+    network = fresh(small_encoder)
     train(network, examples, Checkpoint(network, tmp_path, "x"), 1)
-    network = fresh(small)
+    network = fresh(small_encoder)
     resumed, best, history = train(network, examples, Checkpoint(network, tmp_path, "x"), 2)
     assert [row["epoch"] for row in history] == [1, 2]
     for ours, theirs, kept in zip(resumed, whole, best, strict=True):
         assert np.abs(ours - theirs).max() < 1e-5 and np.array_equal(ours, kept)
 
 
-def test_checkpoint_of_another_fingerprint_is_refused(small, examples, tmp_path):
-    network = fresh(small)
+def test_checkpoint_of_another_fingerprint_is_refused(small_encoder, examples, tmp_path):
+    network = fresh(small_encoder)
     Checkpoint(network, tmp_path, "one").save([], [])
     with pytest.raises(ValueError, match="other texts or settings"):
         Checkpoint(network, tmp_path, "other").load()
 
 
-def test_failed_checkpoint_leaves_the_one_before(small, tmp_path, monkeypatch):
-    network = fresh(small)
+def test_failed_checkpoint_leaves_the_one_before(small_encoder, tmp_path, monkeypatch):
+    network = fresh(small_encoder)
     checkpoint = Checkpoint(network, tmp_path, "x")
     checkpoint.save([], [{"epoch": 1}])
 
