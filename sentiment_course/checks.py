@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['whole_number', 'number', 'one_of', 'as_floats', 'require_same_shape', 'require_same_length', 'require_probabilities',
-           'as_class_ids']
+           'as_class_ids', 'as_list', 'check_texts']
 
 # %% ../nbs/a03-checks.ipynb #a453c623
 import math
 import numbers
+import re
 import reprlib
 from collections.abc import Hashable, Iterable, Sequence
 
@@ -174,3 +175,35 @@ def as_class_ids(
             f"labels must lie in 0..{classes - 1}, got {ids.min()} to {ids.max()}"
         )
     return ids
+
+# %% ../nbs/a03-checks.ipynb #a3text02
+def as_list(
+    values: Iterable,
+    name: str,  # what the caller calls them
+) -> list:
+    "`values` as a list; a ValueError for a single text, a table or no sequence."
+    if isinstance(values, (str, bytes)):
+        raise ValueError(f"{name} must be a list, not a single text: put it in a list")
+    iterable = hasattr(values, "__iter__")
+    if isinstance(values, dict) or hasattr(values, "columns") or not iterable:
+        kind = type(values).__name__
+        raise ValueError(f"{name} must be a list, a Series or an array, not {kind}")
+    return list(values)
+
+# %% ../nbs/a03-checks.ipynb #a3text03
+def check_texts(
+    texts,  # any sequence of str
+) -> list:  # of str
+    "The texts as a list; raises `ValueError` naming the first that is not text."
+    texts = as_list(texts, "texts")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise ValueError(f"texts[{i}] is {text!r} ({kind}), not text")
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        half = re.compile("[\ud800-\udfff]").search
+        i = next(i for i, text in enumerate(texts) if half(text))
+        raise ValueError(f"texts[{i}] holds half a character: replace it") from None
+    return texts

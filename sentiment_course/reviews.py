@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SOURCES', 'NEUTRAL', 'check_label_of', 'check_leaked', 'check_padding_share', 'load_ratings', 'clean_text',
            'load_reviews', 'rating_certainty', 'panel_agreement', 'article_cleaning', 'split_reviews', 'encode_labels',
-           'bucket_batches', 'check_texts', 'check_training', 'load_chinese_reviews']
+           'bucket_batches', 'check_training', 'load_chinese_reviews']
 
 # %% ../nbs/06-reviews.ipynb #d832821d
 import csv
@@ -18,7 +18,8 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from .assets import asset_path
-from .checks import number, require_same_length, whole_number
+from .checks import as_list, check_texts, number
+from .checks import require_same_length, whole_number
 from .exercises import Exercise
 from .tables import read_table
 
@@ -204,35 +205,7 @@ def bucket_batches(
         rng.shuffle(batches)
     return batches
 
-# %% ../nbs/06-reviews.ipynb #40c52eab
-def check_texts(
-    texts,  # any sequence of str
-) -> list:  # of str
-    "The texts as a list; raises `ValueError` naming the first that is not text."
-    texts = _listed(texts, "texts")
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            kind = type(text).__name__
-            raise ValueError(f"texts[{i}] is {text!r} ({kind}), not text")
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        half = re.compile("[\ud800-\udfff]").search
-        i = next(i for i, text in enumerate(texts) if half(text))
-        raise ValueError(f"texts[{i}] holds half a character: replace it") from None
-    return texts
-
 # %% ../nbs/06-reviews.ipynb #1f7b963c
-def _listed(values, name):
-    "`values` as a list; a ValueError for a single text, a table or no sequence."
-    if isinstance(values, (str, bytes)):
-        raise ValueError(f"{name} must be a list, not a single text: put it in a list")
-    if isinstance(values, (dict, pd.DataFrame)) or not hasattr(values, "__iter__"):
-        kind = type(values).__name__
-        raise ValueError(f"{name} must be a list, a Series or an array, not {kind}")
-    return list(values)
-
-
 def _is_missing(label):
     "Whether `label` is None, NaN (which differs from itself), NA or a blank text."
     if isinstance(label, str):
@@ -279,7 +252,7 @@ def check_training(
     labels,  # one label a text, of one type
 ) -> tuple:  # (list of str, array of labels)
     "Texts and labels fit to train on; raises `ValueError` where they are not."
-    texts, labels = check_texts(texts), _listed(labels, "labels")
+    texts, labels = check_texts(texts), as_list(labels, "labels")
     require_same_length(texts, labels, ("texts", "labels"))
     _check_labels(labels)
     return texts, np.asarray(labels)
