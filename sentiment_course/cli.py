@@ -296,10 +296,24 @@ def _note_unread(classifier, texts):
     if tokenizer := tokenizer_of(classifier):
         longest = classifier.max_length
         cut = cut_texts(tokenizer, texts, longest)
-        for told in (unread_note(unread_share(tokenizer, texts, longest)),
-                     cut_note(*cut, len(texts), longest)):  # fmt: skip
-            if told:
-                _note(told)
+        told = [unread_note(unread_share(tokenizer, texts, longest)),
+                cut_note(*cut, len(texts), longest)]  # fmt: skip
+        told = [sentence for sentence in told if sentence]
+        for sentence in told:
+            _note(sentence)
+        return told
+    return []
+
+# %% ../nbs/a11-cli.ipynb #a11look1
+def _looker(classifier):
+    "A function that says once what the encoder cannot read of texts."
+    said = []
+
+    def look(texts):
+        if not said:
+            said.extend(_note_unread(classifier, texts))
+
+    return look
 
 # %% ../nbs/a11-cli.ipynb #f717130d
 @app.command()
@@ -311,20 +325,21 @@ def predict(
     force: _Force = False,
 ):
     "Score reviews with a saved model."
-    from sentiment_course.tables import check_fits, check_out, text_cells, write_table
+    from sentiment_course.scoring import Scored, count_gaps
+    from sentiment_course.tables import write_tables
 
-    if out is not None:
-        check_out(out, force)
-    table, name, text_column = _to_score(reviews, text_column)
-    if out is not None:
-        check_fits(table, out)
-    texts = text_cells(table, text_column, name)
-    scored = _add_answers(table, texts, _load(model), name)
+    blocks, text_column = _to_score(reviews, text_column, out, force)
+    if empty := count_gaps(blocks, text_column):
+        _note(
+            f"rows of {blocks.name} without a text: {empty:,}; their cells stay empty"
+        )
+    classifier = _load(model)
+    scored = Scored(blocks, text_column, classifier, _note, _looker(classifier))
     if out is None:
-        _print_table(scored)
+        _print_tables(scored)
     else:
-        write_table(scored, out, force)
-        print(f"{out}: {len(scored):,} rows", file=sys.stderr)
+        write_tables(scored, out, force)
+        print(f"{out}: {blocks.rows:,} rows", file=sys.stderr)
 
 # %% ../nbs/a11-cli.ipynb #cd5b3bde
 def _load(model):
@@ -340,31 +355,36 @@ def _load(model):
     return load_classifier(model)
 
 # %% ../nbs/a11-cli.ipynb #a9read01
-def _to_score(reviews, text_column):
-    "The table to score, what to call it, and its column of texts."
-    from sentiment_course.tables import read_table
+def _to_score(reviews, text_column, out, force):
+    "The table to score, if `out` can hold it, and its column of texts."
+    from sentiment_course.scoring import lines_block
+    from sentiment_course.tables import check_fits, check_out, read_blocks, whole_table
 
+    if out is not None:
+        check_out(out, force)
     if reviews == "-":
-        return _read_lines(), "standard input", "text"
-    return read_table(reviews, [text_column], _note), Path(reviews).name, text_column
+        blocks, text_column = lines_block(_standard_input(), _note), "text"
+    else:
+        blocks = read_blocks(reviews, [text_column], _note)
+    if out is not None:  # Parquet looks at every value, the others at the names
+        whole = out.suffix.lower() == ".parquet"
+        check_fits(whole_table(blocks) if whole else next(iter(blocks)), out)
+    return blocks, text_column
 
-
-def _read_lines():
-    "Standard input as a table with the column `text`, one line a row."
-    from sentiment_course.tables import read_lines
-
+# %% ../nbs/a11-cli.ipynb #87303fe4
+def _standard_input():
+    "All of standard input."
     if sys.stdin is None:
         raise ValueError(
             "standard input is closed: give reviews, one a line, or name a file"
         )
     if sys.stdin.isatty():
         _note("type reviews, one a line; end with Ctrl-D")
-    data = getattr(sys.stdin, "buffer", sys.stdin).read()
-    return read_lines(data, "standard input", _note)
+    return getattr(sys.stdin, "buffer", sys.stdin).read()
 
 # %% ../nbs/a11-cli.ipynb #25811fbb
-def _print_table(table):
-    "Write `table` to standard output as CSV in UTF-8."
+def _print_tables(tables):
+    "Write `tables` one after another to standard output as CSV in UTF-8."
     from sentiment_course.tables import csv_text
 
     if sys.stdout is None:
@@ -373,42 +393,8 @@ def _print_table(table):
         AttributeError, ValueError
     ):  # a notebook has no such thing
         sys.stdout.reconfigure(encoding="utf-8", newline="")
-    sys.stdout.write(csv_text(table))
-
-# %% ../nbs/a11-cli.ipynb #313a5fd4
-def _add_answers(table, texts, classifier, name):
-    "`table` with what `classifier` says of each text in two more columns."
-    filled = [i for i, text in enumerate(texts) if text is not None]
-    if empty := len(texts) - len(filled):
-        _note(f"rows of {name} without a text: {empty:,}; their cells stay empty")
-    labels, probabilities = [None] * len(texts), [None] * len(texts)
-    if filled:
-        _answer(classifier, texts, filled, labels, probabilities)
-    names = ["label", "probability"]
-    if set(names) & set(table.columns):
-        names = _unused(["predicted_label", "predicted_probability"], table.columns)
-        _note(f"{name} has a column of that name already: "
-              f"the answers are in {' and '.join(names)}")  # fmt: skip
-    return table.assign(**dict(zip(names, [labels, probabilities], strict=True)))
-
-# %% ../nbs/a11-cli.ipynb #a9answ01
-def _answer(classifier, texts, filled, labels, probabilities):
-    "Put what `classifier` says of the texts at `filled` into the two lists."
-    from sentiment_course.tables import plain
-
-    filled_texts = [texts[i] for i in filled]
-    _note_unread(classifier, filled_texts)
-    scores = classifier.predict_proba(filled_texts)
-    for i, score in zip(filled, scores, strict=True):
-        labels[i] = plain(classifier.classes_[score.argmax()])
-        probabilities[i] = round(float(score.max()), 6)
-
-# %% ../nbs/a11-cli.ipynb #981178b4
-def _unused(names, taken):
-    "The names, with as many underscores as it takes for them to be new."
-    while set(names) & set(taken):
-        names = [f"{name}_" for name in names]
-    return names
+    for i, table in enumerate(tables):
+        sys.stdout.write(csv_text(table, first=i == 0))
 
 # %% ../nbs/a11-cli.ipynb #2549f263
 @app.command()

@@ -381,7 +381,7 @@ def _guess(data):
                 return encoding
 
 # %% ../nbs/a01-files.ipynb #533179f2
-def _unicode(data):
+def unicode_kind(data):
     "The kind of Unicode that `data` claims to be, by its mark or by its zeros."
     if data[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
         return "utf-32"
@@ -409,7 +409,7 @@ def decoded(
     note: Callable,  # is told in a sentence what was guessed
 ) -> str:
     "The text of the bytes of a file; raises `ValueError` where it has none."
-    encoding = _unicode(data)
+    encoding = unicode_kind(data)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -26,7 +26,9 @@ from hypothesis import strategies as st
 
 from sentiment_course import __version__, cli
 from sentiment_course import files as files_room
+from sentiment_course import formats as format_room
 from sentiment_course import ladder as ladder_room
+from sentiment_course import scoring as scoring_room
 from sentiment_course import tables as table_room
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras's own
@@ -218,7 +220,8 @@ def test_a_command_typed_wrongly(fails, arguments, parts):
         ("r.csv", b"text,label\ngood, but long,positive\nbad, too,negative\n", ["quotes"]),
         ("r.csv", b"text,label\nbad,negative\ngood, but long,x,y,positive\n", ["r.csv", "line 3"]),
         ("r.csv", b'text,label\n"good,positive\n', ["r.csv"]),
-        ("r.xlsx", b"PK\3\4", [".jsonl, .ndjson or .parquet", "save it as CSV"]),
+        ("r.xls", b"\xd0\xcf", [".parquet or .xlsx", "save it as .xlsx or CSV"]),
+        ("r.xlsx", b"PK\3\4", ["r.xlsx", "not an Excel file"]),
         ("r.jsonl", b'{"text": "good", "label": ', ["r.jsonl"]),
         ("r.jsonl", b'{"text": 5, "label": "positive"}\n', ["row 1", "5 (int)", "not text"]),
         ("r.jsonl", b'{"text": "a"}\n{"text": ["b"]}\n', ["row 2", "list"]),
@@ -722,6 +725,44 @@ def test_predict_where_writing_fails(fails, here, monkeypatch, number):
 
     monkeypatch.setattr(table_room, "_write", half)
     fails(["predict", "--model", "model", reviews(), "--out", "o.csv", "--force"], "o.csv")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("given", [".csv", ".jsonl"])
+def test_predict_keeps_all_rows_in_order_over_many_blocks(run, monkeypatch, given, ending):
+    a_model(classes=[0, 1])
+    for room in (table_room, format_room, scoring_room):
+        monkeypatch.setattr(room, "BLOCK", 7)
+    rows = [{"n": str(i), "text": ("great" if i % 3 else "bad") if i % 5 else ""}
+            for i in range(50)]  # fmt: skip
+    rows[20] |= {"text": 'great\t"1"\n2\r3', "more": "x"}  # a name that is new in the third block
+    table_room.write_table(pd.DataFrame(rows).fillna(""), Path(f"r{given}"))
+    if given == ".jsonl":
+        Path("r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, err = run("predict", "--model", "model", f"r{given}", "--out", f"o{ending}")
+    assert code == 0 and "rows of" in notes(err)[0] and ": 9;" in notes(err)[0]
+    back = table_room.read_table(Path(f"o{ending}"), ["n", "text", "more", "label"])
+    assert [int(n) for n in back["n"]] == list(range(50))
+    assert back["text"].fillna("").tolist() == [row["text"] for row in rows]
+    labels = ["" if v is None or v != v else str(table_room.same_label(v)) for v in back["label"]]
+    assert labels == ["" if not r["text"] else str(int("great" in r["text"])) for r in rows]
+    assert [i for i, v in enumerate(back["more"]) if v == "x"] == [20]
+
+
+def test_predict_prints_one_header_over_many_blocks(run, monkeypatch):
+    a_model()
+    monkeypatch.setattr(format_room, "BLOCK", 2)
+    write_csv("r.csv", ["text"], [["great"]] * 5)
+    code, out, _ = run("predict", "--model", "model", "r.csv")
+    assert code == 0 and out == "text,label,probability\n" + "great,positive,0.9\n" * 5
+
+
+def test_predict_finds_what_is_wrong_with_the_last_row_before_it_scores(fails, here, monkeypatch):
+    a_model()
+    monkeypatch.setattr(cli, "_load", lambda model: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(format_room, "BLOCK", 2)
+    (here / "r.jsonl").write_text('{"text": "good"}\n' * 6 + '{"text": 5}\n')
+    fails(["predict", "--model", "model", "r.jsonl"], "row 7 of r.jsonl: text is 5 (int)")
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])

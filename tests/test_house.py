@@ -185,7 +185,7 @@ def test_light_modules_load_no_framework():
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_import_only_what_the_package_declares(module):
     """What is installed with the development tools alone is not there for who installs a wheel."""
-    extras = "requirements", "export_requirements", "tensorboard_requirements"
+    extras = "requirements", "export_requirements", "tensorboard_requirements", "excel_requirements"
     declared = {Requirement(r).name.lower() for key in extras for r in SETTINGS[key].split()}
     backends = {"torch", "jax"}  # Keras runs on one of these, where it is installed
     tree = ast.parse((ROOT / "sentiment_course" / f"{module}.py").read_text(encoding="utf-8"))

@@ -9,6 +9,8 @@ import json
 import os
 import re
 import stat
+import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sentiment_course import tables
+from sentiment_course import formats, tables
 from sentiment_course.tables import (
     check_fits,
     check_out,
@@ -47,6 +49,28 @@ def write(folder, name, data):
     path = folder / name
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
     return path
+
+
+def zipped(files):
+    """The bytes of a zip archive of `files`, a dictionary."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    return data.getvalue()
+
+
+def workbook(folder, sheets, name="t.xlsx"):
+    """An Excel file of sheets: title -> rows."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    book.save(folder / name)
+    return folder / name
 
 
 def values(table):
@@ -446,12 +470,95 @@ def test_gzip_is_unpacked(tmp_path, ending):
     ) == values(table)
 
 
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("extra", [{}, {"__MACOSX/._t": "x", "folder/": ""}])
+def test_one_file_in_a_zip_is_unpacked(tmp_path, ending, extra):
+    table = pd.DataFrame({"text": ["a, b", "c"], "label": ["1", "0"]})
+    write_table(table, tmp_path / f"u{ending}")
+    data = zipped({f"folder/u{ending}": (tmp_path / f"u{ending}").read_bytes()} | extra)
+    assert values(read_table(write(tmp_path, "t.ZIP", data), ["text"], silent)) == values(table)
+
+
+# ------------------------------------------------------------------ Excel
+
+
+def test_excel_is_read_as_it_is(tmp_path):
+    when = datetime.datetime(2020, 1, 2)
+    rows = [[], [None, " text ", "n", "when", None, 2020], [None, "Good", 1, when, None, True],
+            [], [None, None, 2.5, None, None, None], [None, "NA"], [], []]  # fmt: skip
+    table = read_table(workbook(tmp_path, {"one": rows}), ["text"], silent)
+    assert list(table.columns) == ["", "text", "n", "when", "", "2020"]
+    assert text_cells(table, "text", "t") == ["Good", None, None, "NA"]
+    assert table["n"].tolist() == [1, None, 2.5, None] and table["when"][0] == when
+    assert table["2020"][0] is True
+
+
+def test_a_review_that_excel_took_for_a_number_is_a_text(tmp_path):
+    rows = [["text", "label"], ["Good", 1], [10, 0], [4.5, 1], [None, 0]]
+    table = read_labelled(workbook(tmp_path, {"one": rows}), note=lambda sentence: None)
+    assert values(table) == [["Good", 1], ["10", 0], ["4.5", 1]]
+
+
+def test_of_several_sheets_the_first_that_holds_anything_is_read_and_said(tmp_path, said):
+    path = workbook(tmp_path, {"empty": [], "good": [["text"], ["a"]], "more": [["x"], ["b"]]})
+    assert values(read_table(path, ["text"], said.append)) == [["a"]]
+    assert said == ["t.xlsx has 2 sheets: the first, 'good', is read"]
+    with pytest.raises(ValueError, match="^e.xlsx is empty"):
+        read_table(workbook(tmp_path, {"empty": []}, "e.xlsx"))
+
+
+def test_excel_without_openpyxl_says_what_to_type(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(ValueError, match="t.xlsx, type `pip install openpyxl`, or save it as CSV"):
+        read_table(write(tmp_path, "t.xlsx", "any"))
+
+
+# ------------------------------------------------------------------ block by block
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])
+def test_blocks_are_the_whole_table_however_it_is_cut(tmp_path, monkeypatch, ending):
+    rows = [{"text": f"a {i}", "n": str(i)} if i % 4 else {"text": "", "n": ""} for i in range(30)]
+    table = pd.DataFrame(rows)
+    path = tmp_path / f"t{ending}"
+    if ending == ".json":
+        path.write_text(json.dumps(rows))
+    elif ending in (".csv", ".tsv"):  # blank lines, some over a border, some at the end
+        sep = "," if ending == ".csv" else "\t"
+        lines = [
+            f"{r['text']}{sep}{r['n']}" if r["n"] else ""
+            for r in [{"text": "text", "n": "n"}, *rows]
+        ]
+        path.write_text("\n".join([*lines, "", "", "", "", ""]))
+    else:
+        write_table(table, path)
+    for size in (1, 2, 7, 100):
+        monkeypatch.setattr(formats, "BLOCK", size)
+        monkeypatch.setattr(tables, "BLOCK", size)
+        blocks = tables.read_blocks(path, ["text"], silent)
+        for _ in range(2):  # as often as needed
+            assert values(tables.whole_table(blocks)) == values(table) and blocks.rows == 30
+        assert all(list(b.columns) == ["text", "n"] for b in blocks)
+        assert len(list(blocks)) > 1 or size == 100
+
+
+def test_a_line_is_named_right_in_any_block(tmp_path, monkeypatch):
+    for size in (1, 2, 3, 50):
+        monkeypatch.setattr(formats, "BLOCK", size)
+        for bad, message in [("a,b,c", "line 9 has 3 values"), ('"a"b,c', "line 9 opens a cell")]:
+            path = write(
+                tmp_path, "t.csv", 'text,label\na,b\n\n\n"a\n",b\n\nc,d\n' + f"{bad}\nx,y\n"
+            )
+            with pytest.raises(ValueError, match=message):
+                read_table(path)
+
+
 def test_an_unreadable_file_is_not_called_damaged(tmp_path, monkeypatch):
-    def refuse(path):
+    def refuse(path, mode):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(tables.Path, "read_bytes", refuse)
-    for name in ("t.csv", "t.parquet", "t.csv.gz"):
+    for name in ("t.csv", "t.parquet"):
+        monkeypatch.setattr(formats, "open", refuse, raising=False)
         with pytest.raises(ValueError, match=f"^{name} cannot be read: Permission denied$"):
             read_table(write(tmp_path, name, "x"))
 
@@ -495,9 +602,17 @@ def test_an_unreadable_file_is_not_called_damaged(tmp_path, monkeypatch):
         ("t.jsonl", '{"text": ' + "1" * 5000 + "}", "t.jsonl, line 1 "),
         ("t.parquet", "PAR1 no more", "t.parquet is not a Parquet file, or it is damaged"),
         ("t.csv.gz", "text\na\n", "t.csv.gz is not a gzip file, or it is damaged"),
-        ("t.csv.gz", gzip.compress(b"text\na\n")[:-6], "t.csv.gz is not a gzip file, or it is"),
-        ("t.xlsx", "text", r"t.xlsx should end in .csv, .* or .parquet: save it as CSV"),
-        ("text", "text", r"should end in .csv, .tsv, .json, .jsonl, .ndjson or .parquet$"),
+        ("t.csv.gz", gzip.compress(b"text\na\n", mtime=0)[:-6], "t.csv.gz is not a gzip"),
+        ("t.csv", "sep=;\n", "t.csv is empty"),
+        ("t.csv", 'text,"la"bel\na,b\n', "t.csv, line 1 opens a cell with a quotation mark"),
+        ("t.xls", "text", r"t.xls should end in .csv, .* or .xlsx: save it as .xlsx or CSV"),
+        ("t.xlsx", "text", "t.xlsx is not an Excel file, or it is damaged or kept by a password"),
+        ("t.zip", "text", "t.zip is not a zip file, or it is damaged"),
+        ("t.zip", zipped({"a.csv": "text\na\n"})[:-9], "t.zip is not a zip file, or it is"),
+        ("t.zip", zipped({"a.csv": "x", "b.csv": "y"}), "t.zip holds 2 files: pack one alone"),
+        ("t.zip", zipped({}), "t.zip holds 0 files: pack one alone"),
+        ("t.zip", zipped({"a.doc": "x"}), "t.zip should end in .csv, "),
+        ("text", "text", r"should end in .csv, .tsv, .json, .jsonl, .ndjson, .parquet or .xlsx$"),
         ("t.gz", "text", "should end in"),
     ],
 )  # fmt: skip
