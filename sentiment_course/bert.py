@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from .checks import number, one_of, whole_number
 from .doctor import best_precision, gpus
 from .encoders import encoder_files, encoder_from, keras, load_encoder
-from .encoders import pad, seeded_dropout
+from .encoders import pad, pieces_in, pieces_spelled, seeded_dropout
 from .exercises import Exercise
 from .files import NOTE, damaged_classifier, write_saved
 from .losses import cross_entropy_from_logits, one_hot, softmax
@@ -29,11 +29,11 @@ from .reviews import bucket_batches, check_texts, check_training
 from .reviews import encode_labels
 
 # %% ../nbs/12-bert.ipynb #b1e39751
-from .training import HEAD, Checkpoint, Curves, Examples, WarmupDecay
+from .training import HEAD, WORDS, Checkpoint, Curves, Examples
 from .training import average_momentum, compile_network, fingerprint
 from .training import hold_out, logits_of, note_of, read_model, stopped
 from .training import to_keep, train_epoch, use_averages, validate
-from .training import weights_of
+from .training import WarmupDecay, weights_of
 from .training import AdversarialAdamW, Ascent  # noqa: F401 (once here)
 
 # %% ../nbs/12-bert.ipynb #e7149949
@@ -102,6 +102,7 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
         validation_split=0.05,  # share of the texts set aside to choose the epoch
         perturbation=1.0,  # of the words, in mean lengths of a word vector; 0: none
         class_weight=None,  # or "balanced", or {label: how much an error on it counts}
+        vocabulary="met",  # of a large one: what is spelled in characters met; or "all"
         seed=0,  # same seed, same result
         checkpoint_dir=None,  # folder for a training that can be resumed
         log_dir=None,  # folder for curves that TensorBoard shows
@@ -112,6 +113,7 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
         self.max_length, self.precision, self.seed = max_length, precision, seed
         self.validation_split, self.perturbation = validation_split, perturbation
         self.class_weight, self.checkpoint_dir = class_weight, checkpoint_dir
+        self.vocabulary = vocabulary
         self.log_dir, self.verbose = log_dir, verbose
 
     def fit(self, texts, labels, certainty=None) -> "BertClassifier":
@@ -126,7 +128,8 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
         check_settings(self, self.classes_)
         smoothing = 0.1 if self.trainable == "all" else 0.0
         targets = soft_targets(ids, len(self.classes_), certainty, smoothing)
-        self._build(partial(load_encoder, self.encoder))
+        used = partial(pieces_in, texts=texts)  # only their vectors are held meanwhile
+        self._build(partial(load_encoder, self.encoder, keep=used))
         tokens = self.encoder_.tokenize(texts, int(self.max_length))
         weights = compute_sample_weight(self.class_weight, labels)
         examples = Examples(tokens, ids, targets, weights)
@@ -134,7 +137,14 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
             self.history_ = fit_head(self.network_, examples, self.verbose)
         else:
             self.history_ = self._fine_tune(examples)
+        self._widen()
         return self
+
+    @property
+    def limits(self) -> str:
+        "A sentence on what it can no longer read; empty where it has kept all."
+        check_is_fitted(self)
+        return self.encoder_.limits
 
     def predict_proba(self, texts) -> np.ndarray:
         "The probability of each class, (texts, classes), in the order of `classes_`."
@@ -172,6 +182,19 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
         self.precision_, seed = precision, int(self.seed)
         self.encoder_ = load(precision, seed=seed)
         self.network_ = build_network(self.encoder_.model, len(self.classes_), seed)
+
+    def _widen(self):
+        "Take back the word vectors that texts other than those of training need."
+        if "whole_vocabulary" not in self.encoder_.config:
+            return
+        encoder, network = self.encoder_, self.network_
+        known = partial(pieces_spelled, characters=encoder.characters)
+        keep = known if self.vocabulary == "met" else None
+        self._build(partial(load_encoder, self.encoder, keep=keep))
+        its = {v.path: v for v in network.weights if v.path != WORDS}
+        for variable in self.network_.weights:
+            if variable.path in its:
+                variable.assign(its[variable.path])
 
     def _compile(self, network, steps):
         rate, perturbation = float(self.learning_rate), float(self.perturbation)
@@ -265,6 +288,7 @@ def check_settings(s, classes):
         raise ValueError(f"encoder must be a name or a folder, not {s.encoder!r}")
     one_of(s.trainable, "trainable", ("all", "head"))
     one_of(s.precision, "precision", PRECISIONS)
+    one_of(s.vocabulary, "vocabulary", ("met", "all"))
     for name, least in [("epochs", 1), ("batch_size", 1), ("max_length", 3)]:
         whole_number(getattr(s, name), name, least)
     whole_number(s.seed, "seed", 0, 2**32 - 1)

@@ -11,12 +11,16 @@ __all__ = ['check_count_parameters', 'check_attend', 'check_unknown_share', 'Emb
 import contextlib
 import json
 import random
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load, save
-from tokenizers import BertWordPieceTokenizer
+from tokenizers import BertWordPieceTokenizer, Tokenizer
+from tokenizers.models import Unigram
+from tokenizers.processors import TemplateProcessing
 
 from .assets import asset_path
 from .doctor import quiet
@@ -263,7 +267,7 @@ def _read_arrays(data, config, folder):
         raise ValueError(
             f"{folder / 'model.safetensors'} cannot be read: {error}"
         ) from None
-    arrays = {name.removeprefix("bert."): array for name, array in arrays.items()}
+    arrays = {_new_name(name): array for name, array in arrays.items()}
     depth = min(config["num_hidden_layers"], len(arrays) + 1)  # more cannot be there
     wanted = weight_shapes(config | {"hidden_act": "gelu", "num_hidden_layers": depth})
     for name, shape in wanted.items():
@@ -275,6 +279,23 @@ def _read_arrays(data, config, folder):
                 f"but config.json asks for {shape}"
             )
     return arrays
+
+# %% ../nbs/11-encoders.ipynb #a5c1d102
+def _new_name(name):
+    "A published name as it is today: without what it once began or ended with."
+    name = re.sub(r"^(bert|roberta)\.", "", name)
+    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
+    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
+
+
+def _as_bert(config, arrays):
+    "XLM-RoBERTa is a BERT that counts positions from the third row of their table."
+    if config.get("model_type") != "xlm-roberta":
+        return config
+    name = "embeddings.position_embeddings.weight"
+    arrays[name] = arrays[name][2:]
+    rows = len(arrays[name])
+    return config | {"max_position_embeddings": rows, "model_type": "bert"}
 
 # %% ../nbs/11-encoders.ipynb #0b9452a0
 def read_vocabulary(path, lowercase, rows):
@@ -315,13 +336,86 @@ def _vocabulary_bytes(tokenizer):
     lines = [words.get(i, "[GAP]") for i in range(max(words) + 1)]
     return ("\n".join(lines) + "\n").encode()
 
+# %% ../nbs/11-encoders.ipynb #a5c1d112
+MARKS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+
+
+def pieces_from(data, path, rows):
+    "The unigram tokenizer in the bytes of a `tokenizer.json`; errors name `path`."
+    try:
+        kind = json.loads(data)["model"]["type"]
+        tokenizer = Tokenizer.from_str(data.decode("utf-8"))
+        ends = tokenizer.encode("").tokens
+    except Exception as error:  # the tokenizers library raises its own
+        raise ValueError(f"{path} is no tokenizer: {error}") from None
+    if kind != "Unigram" or len(ends) != 2 or tokenizer.token_to_id("<unk>") is None:
+        raise ValueError(
+            f"{path} is a tokenizer of another kind ({kind}): only a unigram model "
+            "with a mark at each end, and a vocab.txt, can be read"
+        )
+    if (count := max(tokenizer.get_vocab().values()) + 1) > rows:
+        raise ValueError(
+            f"{path} has {count} pieces, but the encoder has vectors for {rows}"
+        )
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+# %% ../nbs/11-encoders.ipynb #a5c1d113
+def pieces_in(tokenizer, texts):
+    "The ids of the pieces that `texts` are cut into, with those always needed."
+    tokenizer.no_truncation()
+    used = set(_always(tokenizer))
+    for start in range(0, len(texts), 1000):
+        for encoded in tokenizer.encode_batch(texts[start : start + 1000]):
+            used.update(encoded.ids)
+    return sorted(used)
+
+
+def pieces_spelled(tokenizer, characters):
+    "The ids of the pieces spelled in `characters` alone, with those always needed."
+    spelled = {
+        i for piece, i in tokenizer.get_vocab().items() if characters >= {*piece}
+    }
+    return sorted(spelled | _always(tokenizer))
+
+
+def _always(tokenizer):
+    "The ids of the marks, and of the piece whose score sets the cost of the unknown."
+    scores = [s for _, s in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    marks = {tokenizer.token_to_id(mark) for mark in MARKS} - {None}
+    return marks | {int(np.argmin(scores))}
+
+# %% ../nbs/11-encoders.ipynb #a5c1d114
+def keep_pieces(tokenizer, ids):
+    "A unigram tokenizer with the pieces `ids` alone, numbered anew in that order."
+    told = json.loads(tokenizer.to_str())["model"]
+    pieces = [tuple(told["vocab"][i]) for i in ids]
+    small = Tokenizer(Unigram(pieces, list(ids).index(told["unk_id"])))
+    small.normalizer = tokenizer.normalizer
+    small.pre_tokenizer = tokenizer.pre_tokenizer
+    first, last = tokenizer.encode("").tokens
+    ends = [(mark, small.token_to_id(mark)) for mark in (first, last)]
+    small.post_processor = TemplateProcessing(f"{first} $A {last}", None, ends)
+    small.encode_special_tokens = True
+    return small
+
+
+def keep_rows(tokenizer, arrays, config, keep):
+    "The tokenizer and numbers of an encoder that holds only the word vectors to keep."
+    ids, name = keep(tokenizer), "embeddings.word_embeddings.weight"
+    arrays[name] = arrays[name][ids]
+    whole = config.get("whole_vocabulary", config["vocab_size"])
+    told = {"vocab_size": len(ids), "whole_vocabulary": whole}
+    return keep_pieces(tokenizer, ids), config | told
+
 # %% ../nbs/11-encoders.ipynb #e423ca36
 @dataclass
 class Encoder:
     "A BERT encoder: its network, its tokenizer, and the numbers that describe it."
 
     model: keras.Model  # [token ids, mask] to (batch, length, hidden)
-    tokenizer: BertWordPieceTokenizer
+    tokenizer: BertWordPieceTokenizer | Tokenizer  # the latter: a unigram model
     config: dict  # `config.json`
     lowercase: bool  # whether the vocabulary is in lower case
     pooler: tuple = (
@@ -337,7 +431,36 @@ class Encoder:
         longest = min(max_length, self.config["max_position_embeddings"])
         self.tokenizer.enable_truncation(longest)
         encoded = self.tokenizer.encode_batch(texts)
-        return [np.array(e.ids, dtype=np.int32) for e in encoded]
+        tokens = [np.array(e.ids, dtype=np.int32) for e in encoded]
+        if self.unknown == "<unk>":
+            marks = [self.tokenizer.token_to_id(mark) for mark in MARKS]
+            for ids in tokens:  # a mark that somebody typed is no mark
+                typed = np.isin(ids[1:-1], [i for i in marks if i is not None])
+                ids[1:-1][typed] = self.tokenizer.token_to_id(self.unknown)
+        return tokens
+
+    @property
+    def unknown(self) -> str:
+        "The piece that stands for what it cannot read."
+        pieces = isinstance(self.tokenizer, Tokenizer)
+        return "<unk>" if pieces else "[UNK]"
+
+    @property
+    def characters(self) -> set:
+        "The characters in which its pieces are spelled."
+        return set().union(*set(self.tokenizer.get_vocab()).difference(MARKS))
+
+    @property
+    def limits(self) -> str:
+        "A sentence on what it can no longer read; empty where it has kept all."
+        if "whole_vocabulary" not in self.config:
+            return ""
+        kept, whole = self.config["vocab_size"], self.config["whole_vocabulary"]
+        return (
+            f"of {whole:,} word vectors it keeps the {kept:,} spelled in the "
+            f"{len(self.characters):,} characters that it met in training, and cannot "
+            "read any other character: vocabulary='all' keeps all"
+        )
 
 # %% ../nbs/11-encoders.ipynb #a5c1d004
 def encoder_from(
@@ -346,50 +469,105 @@ def encoder_from(
     precision: str = "float32",
     dropout: float = 0.1,
     seed: int = 0,
+    keep: Callable | None = None,  # as `load_encoder` has it
 ) -> Encoder:
     "The encoder in published files. Raises `ValueError` before it takes memory for it."
     config, lowercase = _read_config(files, folder)
     arrays = _read_arrays(files["model.safetensors"], config, folder)
-    rows, vocabulary = config["vocab_size"], files["vocab.txt"]
-    tokenizer = vocabulary_from(vocabulary, folder / "vocab.txt", lowercase, rows)
+    config = _as_bert(config, arrays)
+    tokenizer = _read_tokenizer(files, folder, config["vocab_size"], lowercase)
+    large = isinstance(tokenizer, Tokenizer)
+    if keep and large:
+        tokenizer, config = keep_rows(tokenizer, arrays, config, keep)
     model = build_encoder(config, precision, dropout, seed)
+    model.get_layer("embeddings").word.trainable = not large
     fill(model, arrays, config["num_hidden_layers"])
     kernel, bias = (arrays.get(f"pooler.dense.{part}") for part in ("weight", "bias"))
     pooler = None if kernel is None or bias is None else (kernel.T, bias)
     return Encoder(model, tokenizer, config, lowercase, pooler)
 
+
+def _read_tokenizer(files, folder, rows, lowercase):
+    "The tokenizer among published files, for so many rows of word vectors."
+    if "vocab.txt" in files:
+        path = folder / "vocab.txt"
+        return vocabulary_from(files["vocab.txt"], path, lowercase, rows)
+    return pieces_from(files["tokenizer.json"], folder / "tokenizer.json", rows)
+
 # %% ../nbs/11-encoders.ipynb #8c60e279
-def read_published(folder, precision, dropout, seed):
+def read_published(folder, precision, dropout, seed, keep=None):
     "The encoder in a folder with the three files, as `load_encoder` answers it."
+    pieces = "vocab.txt" if (folder / "vocab.txt").is_file() else "tokenizer.json"
     for name in PUBLISHED:
+        if name == "vocab.txt" and (folder / pieces).is_file():
+            continue
         if not (folder / name).is_file():
             other = ", nor a saved_model.pb" if name == "config.json" else ""
             raise ValueError(f"{folder} is no encoder: it has no {name}{other}")
-    names = [n for n in (*PUBLISHED, "tokenizer_config.json") if (folder / n).is_file()]
-    files = {name: (folder / name).read_bytes() for name in names}
-    return encoder_from(files, folder, precision, dropout, seed)
+    names = ["config.json", pieces, "model.safetensors", "tokenizer_config.json"]
+    files = {n: (folder / n).read_bytes() for n in names if (folder / n).is_file()}
+    return encoder_from(files, folder, precision, dropout, seed, keep)
+
+# %% ../nbs/11-encoders.ipynb #a5c1d120
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+
+
+def _from_hugging_face(name):
+    "The folder of a model of the Hugging Face Hub, downloaded unless it is there."
+    nowhere = (
+        f"there is no folder {name}, and it cannot be had from the Hugging Face Hub"
+    )
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        message = f"{nowhere} either, unless you type `pip install huggingface_hub`"
+        raise ValueError(message) from None
+    names = [*PUBLISHED, "tokenizer.json", "tokenizer_config.json"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=names))
+    except Exception as error:  # the network's, the server's, the name's
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(
+            f"{nowhere} ({said}): check the name and the connection, or download its "
+            "files elsewhere and name their folder"
+        ) from None
 
 # %% ../nbs/11-encoders.ipynb #9e712232
 def load_encoder(
-    handle: str | Path = "minilm",  # or a folder, or an address of TensorFlow Hub
+    handle: str | Path = "minilm",  # or "multilingual", a folder, an address, a name
     precision: str = "float32",  # of the work; or "bfloat16", "float16"
     dropout: float = 0.1,  # in training
     seed: int = 0,  # of dropout
+    keep: Callable | None = None,  # tokenizer -> ids: of a large vocabulary, which rows
 ) -> Encoder:
     """Load a pretrained BERT encoder.
 
-    A folder holds `config.json`, `vocab.txt` and `model.safetensors`, or a module of
-    TensorFlow Hub, which is a program: load only one whose author you trust. An address
-    begins with https. Raises `ValueError` where no BERT encoder is; `AssetError` where
-    the course's own cannot be had.
+    A folder holds `config.json`, `vocab.txt` or `tokenizer.json`, and
+    `model.safetensors`, or a module of TensorFlow Hub, which is a program: load only
+    one whose author you trust. An address, of TensorFlow Hub, begins with https. A
+    name, such as BAAI/bge-small-zh-v1.5, is one of the Hugging Face Hub. Raises
+    `ValueError` where no BERT encoder is; `AssetError` where the course's own cannot
+    be had.
     """
     is_address = str(handle).startswith(("https://", "http://"))
     if is_address or Path(handle, "saved_model.pb").is_file():
         from sentiment_course.hub import load_module  # a later chapter: not at the top
 
         return load_module(handle, precision, dropout, seed)
-    folder = asset_path("minilm") if handle == "minilm" else Path(handle)
-    return read_published(folder, precision, dropout, seed)
+    return read_published(_folder_of(handle), precision, dropout, seed, keep)
+
+
+def _folder_of(handle):
+    "The folder with the published files of an encoder, fetched where it is missing."
+    if handle == "minilm":
+        return asset_path("minilm")
+    if handle == "multilingual":
+        from sentiment_course.languages import unpacked  # a later chapter
+
+        return unpacked()
+    if Path(handle).exists() or not HUB_NAME.fullmatch(str(handle)):
+        return Path(handle)
+    return _from_hugging_face(str(handle))
 
 # %% ../nbs/11-encoders.ipynb #5c09531a
 def __getattr__(name):  # it has moved, and old programs look for it here
@@ -416,6 +594,7 @@ def encoder_files(
     arrays = {}
     for variable in encoder.model.weights:
         array = ops.convert_to_numpy(variable).astype(np.float32)
+        array = array if variable.trainable else _in_half(array)
         array = array.T if variable.path.endswith("kernel") else array
         arrays[names[variable.path]] = np.ascontiguousarray(array)
     if encoder.pooler:
@@ -427,8 +606,23 @@ def encoder_files(
         "model.safetensors": save(arrays),
         "config.json": json.dumps(encoder.config, indent=2).encode(),
         "tokenizer_config.json": json.dumps(told).encode(),
-        "vocab.txt": _vocabulary_bytes(encoder.tokenizer),
+        **_tokenizer_file(encoder.tokenizer),
     }
+
+
+def _in_half(array):
+    "The array in half precision where nothing is lost by that."
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), array) else array
+
+
+def _tokenizer_file(tokenizer):
+    "Name and bytes of the file of a tokenizer."
+    if isinstance(tokenizer, Tokenizer):
+        tokenizer.no_truncation()
+        return {"tokenizer.json": tokenizer.to_str().encode()}
+    return {"vocab.txt": _vocabulary_bytes(tokenizer)}
 
 # %% ../nbs/11-encoders.ipynb #a5c1d008
 def save_encoder(

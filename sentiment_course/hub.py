@@ -180,6 +180,15 @@ def hushed():
 def first_line(error):
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
+# %% ../nbs/14-hub.ipynb #a4hub901
+def require_wordpiece(encoder):
+    "ValueError unless the vocabulary of `encoder` is one that a module can hold."
+    if encoder.unknown != "[UNK]":
+        raise ValueError(
+            "TensorFlow Hub has no form for this vocabulary: only an encoder that cuts "
+            "words by WordPiece can be written as a module"
+        )
+
 # %% ../nbs/14-hub.ipynb #5dea1fde
 def save_hub_encoder(
     encoder: Encoder,
@@ -190,6 +199,7 @@ def save_hub_encoder(
     Raises `FileExistsError` where `folder` holds anything else.
     """
     folder = Path(folder)
+    require_wordpiece(encoder)
     if (
         folder.exists()
         and not (folder / "saved_model.pb").is_file()
@@ -506,6 +516,7 @@ def export_classifier(
         raise FileExistsError(
             f"{path} exists and is no SavedModel: choose another folder"
         )
+    require_wordpiece(classifier.encoder_)
     tf, text = _load_text()
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
