@@ -21,10 +21,11 @@ from sklearn.utils.validation import check_is_fitted
 from .checks import number, one_of, whole_number
 from .doctor import best_precision, gpus
 from .encoders import encoder_files, encoder_from, keras, load_encoder
-from .encoders import pad, pieces_in, pieces_spelled, seeded_dropout
+from .encoders import pad, seeded_dropout
 from .exercises import Exercise
 from .files import NOTE, damaged_classifier, write_saved
 from .losses import cross_entropy_from_logits, one_hot, softmax
+from .pieces import pieces_in, pieces_spelled
 from .reviews import bucket_batches, check_texts, check_training
 from .reviews import encode_labels
 

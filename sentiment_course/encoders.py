@@ -19,12 +19,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load, save
 from tokenizers import BertWordPieceTokenizer, Tokenizer
-from tokenizers.models import Unigram
-from tokenizers.processors import TemplateProcessing
 
 from .assets import asset_path
 from .doctor import quiet
 from .exercises import Exercise
+from .pieces import MARKS, keep_rows, pieces_from
 from .transformer import pad_pieces, require_bert, weight_shapes
 
 # %% ../nbs/11-encoders.ipynb #d49adc6c
@@ -336,79 +335,6 @@ def _vocabulary_bytes(tokenizer):
     lines = [words.get(i, "[GAP]") for i in range(max(words) + 1)]
     return ("\n".join(lines) + "\n").encode()
 
-# %% ../nbs/11-encoders.ipynb #a5c1d112
-MARKS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-
-
-def pieces_from(data, path, rows):
-    "The unigram tokenizer in the bytes of a `tokenizer.json`; errors name `path`."
-    try:
-        kind = json.loads(data)["model"]["type"]
-        tokenizer = Tokenizer.from_str(data.decode("utf-8"))
-        ends = tokenizer.encode("").tokens
-    except Exception as error:  # the tokenizers library raises its own
-        raise ValueError(f"{path} is no tokenizer: {error}") from None
-    if kind != "Unigram" or len(ends) != 2 or tokenizer.token_to_id("<unk>") is None:
-        raise ValueError(
-            f"{path} is a tokenizer of another kind ({kind}): only a unigram model "
-            "with a mark at each end, and a vocab.txt, can be read"
-        )
-    if (count := max(tokenizer.get_vocab().values()) + 1) > rows:
-        raise ValueError(
-            f"{path} has {count} pieces, but the encoder has vectors for {rows}"
-        )
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True
-    return tokenizer
-
-# %% ../nbs/11-encoders.ipynb #a5c1d113
-def pieces_in(tokenizer, texts):
-    "The ids of the pieces that `texts` are cut into, with those always needed."
-    tokenizer.no_truncation()
-    used = set(_always(tokenizer))
-    for start in range(0, len(texts), 1000):
-        for encoded in tokenizer.encode_batch(texts[start : start + 1000]):
-            used.update(encoded.ids)
-    return sorted(used)
-
-
-def pieces_spelled(tokenizer, characters):
-    "The ids of the pieces spelled in `characters` alone, with those always needed."
-    spelled = {
-        i for piece, i in tokenizer.get_vocab().items() if characters >= {*piece}
-    }
-    return sorted(spelled | _always(tokenizer))
-
-
-def _always(tokenizer):
-    "The ids of the marks, and of the piece whose score sets the cost of the unknown."
-    scores = [s for _, s in json.loads(tokenizer.to_str())["model"]["vocab"]]
-    marks = {tokenizer.token_to_id(mark) for mark in MARKS} - {None}
-    return marks | {int(np.argmin(scores))}
-
-# %% ../nbs/11-encoders.ipynb #a5c1d114
-def keep_pieces(tokenizer, ids):
-    "A unigram tokenizer with the pieces `ids` alone, numbered anew in that order."
-    told = json.loads(tokenizer.to_str())["model"]
-    pieces = [tuple(told["vocab"][i]) for i in ids]
-    small = Tokenizer(Unigram(pieces, list(ids).index(told["unk_id"])))
-    small.normalizer = tokenizer.normalizer
-    small.pre_tokenizer = tokenizer.pre_tokenizer
-    first, last = tokenizer.encode("").tokens
-    ends = [(mark, small.token_to_id(mark)) for mark in (first, last)]
-    small.post_processor = TemplateProcessing(f"{first} $A {last}", None, ends)
-    small.encode_special_tokens = True
-    return small
-
-
-def keep_rows(tokenizer, arrays, config, keep):
-    "The tokenizer and numbers of an encoder that holds only the word vectors to keep."
-    ids, name = keep(tokenizer), "embeddings.word_embeddings.weight"
-    arrays[name] = arrays[name][ids]
-    whole = config.get("whole_vocabulary", config["vocab_size"])
-    told = {"vocab_size": len(ids), "whole_vocabulary": whole}
-    return keep_pieces(tokenizer, ids), config | told
-
 # %% ../nbs/11-encoders.ipynb #e423ca36
 @dataclass
 class Encoder:
@@ -486,7 +412,7 @@ def encoder_from(
     pooler = None if kernel is None or bias is None else (kernel.T, bias)
     return Encoder(model, tokenizer, config, lowercase, pooler)
 
-
+# %% ../nbs/11-encoders.ipynb #a5c1d0x1
 def _read_tokenizer(files, folder, rows, lowercase):
     "The tokenizer among published files, for so many rows of word vectors."
     if "vocab.txt" in files:
@@ -556,7 +482,7 @@ def load_encoder(
         return load_module(handle, precision, dropout, seed)
     return read_published(_folder_of(handle), precision, dropout, seed, keep)
 
-
+# %% ../nbs/11-encoders.ipynb #9e7122x1
 def _folder_of(handle):
     "The folder with the published files of an encoder, fetched where it is missing."
     if handle == "minilm":
@@ -609,14 +535,14 @@ def encoder_files(
         **_tokenizer_file(encoder.tokenizer),
     }
 
-
+# %% ../nbs/11-encoders.ipynb #5cb2aex1
 def _in_half(array):
     "The array in half precision where nothing is lost by that."
     with np.errstate(over="ignore"):
         half = array.astype(np.float16)
     return half if np.array_equal(half.astype(np.float32), array) else array
 
-
+# %% ../nbs/11-encoders.ipynb #5cb2aey2
 def _tokenizer_file(tokenizer):
     "Name and bytes of the file of a tokenizer."
     if isinstance(tokenizer, Tokenizer):

@@ -182,12 +182,10 @@ def first_line(error):
 
 # %% ../nbs/14-hub.ipynb #a4hub901
 def require_wordpiece(encoder):
-    "ValueError unless the vocabulary of `encoder` is one that a module can hold."
+    "ValueError unless a module can hold the vocabulary of `encoder`."
     if encoder.unknown != "[UNK]":
-        raise ValueError(
-            "TensorFlow Hub has no form for this vocabulary: only an encoder that cuts "
-            "words by WordPiece can be written as a module"
-        )
+        why = "TensorFlow Hub has no form for this vocabulary, only for WordPiece"
+        raise ValueError(why)
 
 # %% ../nbs/14-hub.ipynb #5dea1fde
 def save_hub_encoder(

@@ -71,7 +71,7 @@ def load_classifier(
 # %% ../nbs/a08-ladder.ipynb #a6lad011
 MODEL_FILES = {NOTE, "state.json", "state.safetensors",
                "config.json", "head.safetensors", "model.safetensors",
-               "tokenizer_config.json", "vocab.txt"}  # fmt: skip
+               "tokenizer.json", "tokenizer_config.json", "vocab.txt"}  # fmt: skip
 
 
 def check_model_place(
@@ -106,17 +106,17 @@ UNREAD = 0.05  # share of tokens; above this, it is said
 
 
 def unread_share(
-    tokenizer,  # of `tokenizers`, with a piece [UNK]
+    tokenizer,  # of `tokenizers`, with a piece [UNK] or <unk>
     texts: list,  # of str
     max_length: int = 128,  # longer texts are cut
 ) -> float:  # in [0, 1]; 0 where there is no token
     "The share of the tokens that the encoder does not know, start and end left out."
-    unknown, seen = tokenizer.token_to_id("[UNK]"), [0, 0]
+    unknown, seen = [tokenizer.token_to_id(u) for u in ("[UNK]", "<unk>")], [0, 0]
     tokenizer.enable_truncation(max_length)
     for start in range(0, len(texts), 256):
         for encoded in tokenizer.encode_batch(texts[start : start + 256]):
             inner = np.array(encoded.ids[1:-1])
-            seen[0] += int((inner == unknown).sum())
+            seen[0] += sum(int((inner == u).sum()) for u in unknown if u is not None)
             seen[1] += len(inner)
     return seen[0] / max(seen[1], 1)
 

@@ -6,7 +6,7 @@
 __all__ = ['FUNCTION_WORDS', 'NUMBERS', 'BLOCK', 'PACKED', 'check_pieces_a_word', 'check_count_cuts', 'check_rows_in_use',
            'minilm_pieces', 'unreadable_share', 'load_sentences', 'is_english', 'choose_encoder', 'best_path',
            'PackedEncoder', 'read_packed', 'normalised', 'unigram_tokenizer', 'dequantise', 'quantise', 'unpack',
-           'unpacked', 'write_unpacked']
+           'unpacked']
 
 # %% ../nbs/15-languages.ipynb #la150004
 import json
@@ -177,7 +177,7 @@ NUMBERS = ("hidden_size", "num_hidden_layers", "num_attention_heads",
            "type_vocab_size", "layer_norm_eps")  # fmt: skip
 BLOCK = 32  # weights that share a scale
 
-
+# %% ../nbs/15-languages.ipynb #la15114x
 def read_packed(
     data: bytes,  # of the file
     name: str = "the file",  # what errors call it
@@ -215,7 +215,7 @@ def _read_pieces(front):
         front.fail("a piece stands in it twice")
     return pieces, scores, unknown
 
-
+# %% ../nbs/15-languages.ipynb #la15115x
 def _read_characters(front):
     "The map of characters."
     count, size = front.numbers("iI")
@@ -228,7 +228,7 @@ def _read_characters(front):
         characters[code] = "".join(map(chr, codes))
     return characters
 
-
+# %% ../nbs/15-languages.ipynb #la15115y
 def _read_directory(front):
     "The arrays: name -> (kind, count, bytes)."
     arrays, (count,) = {}, front.numbers("i")
@@ -267,7 +267,7 @@ def character_map(characters):
     trie = _double_array(trie)
     return struct.pack("<I", len(trie) * 4) + trie.astype("<u4").tobytes() + texts
 
-
+# %% ../nbs/15-languages.ipynb #la15121x
 def _double_array(trie):
     "A trie in one array: the child of node n by byte b stands at base(n) XOR b."
     units, bases, todo = {0: 0}, set(), [(0, trie)]
@@ -392,7 +392,7 @@ def unpacked() -> Path:  # a folder as `load_encoder` reads it
             time.sleep(0.5)
     return folder
 
-
+# %% ../nbs/15-languages.ipynb #la15232x
 def write_unpacked(packed, folder):
     "Write an encoder as `load_encoder` reads it, and the hashes of its files."
     folder.mkdir()
@@ -402,7 +402,7 @@ def write_unpacked(packed, folder):
     hashes = {path.name: sha256(path) for path in folder.iterdir()}
     (folder / "hashes.json").write_text(json.dumps(hashes))
 
-
+# %% ../nbs/15-languages.ipynb #la15232y
 def _is_whole(folder):
     "Whether the files in a folder are those that `write_unpacked` wrote."
     try:

@@ -15,6 +15,8 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from sentiment_course.doctor import quiet
+from sentiment_course.ladder import unread_share
+from sentiment_course.pieces import pieces_in, pieces_spelled
 
 with quiet():
     from sentiment_course import training
@@ -25,8 +27,6 @@ with quiet():
         keras,
         load_encoder,
         pad,
-        pieces_in,
-        pieces_spelled,
         save_encoder,
     )
     from sentiment_course.hub import export_classifier, save_hub_encoder
@@ -142,6 +142,11 @@ def test_no_mark_can_be_typed(whole):
     marks = [whole.tokenizer.token_to_id(m) for m in ("<s>", "<pad>", "</s>", "<mask>")]
     assert not set(marks) & set(ids.tolist())
     assert whole.tokenizer.token_to_id(whole.unknown) in ids
+
+
+def test_the_share_it_cannot_read_is_counted(whole):
+    assert unread_share(whole.tokenizer, ["很好"]) == 0
+    assert 0 < unread_share(whole.tokenizer, ["很x好"]) < 1
 
 
 def test_a_long_text_is_cut_and_keeps_its_end_mark(whole):
