@@ -7,6 +7,7 @@ __all__ = ['check_max_pool', 'check_share_of_last', 'check_epoch_kept', 'mean_po
            'BertClassifier', 'fit_head']
 
 # %% ../nbs/12-bert.ipynb #62223d83
+import contextlib
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from .losses import cross_entropy_from_logits, one_hot, softmax
 from .pieces import pieces_in, pieces_spelled
 from .reviews import bucket_batches, check_texts, check_training
 from .reviews import encode_labels
+from .runtime import SCORER, for_scoring
 
 # %% ../nbs/12-bert.ipynb #b1e39751
 from .training import HEAD, WORDS, Checkpoint, Curves, Examples
@@ -87,8 +89,8 @@ def soft_targets(
 class BertClassifier(ClassifierMixin, BaseEstimator):
     """A BERT encoder and a head. Article, section 5.2; Devlin et al. (2018).
 
-    After `fit`: `classes_`, `encoder_`, `network_` (Keras), `precision_`, and
-    `history_`, a table with a row an epoch.
+    After `fit`: `classes_`, `encoder_`, `network_` (Keras), `precision_`, `history_`,
+    a table with a row an epoch, and `scorer_`, what the runtime scores with.
     """
 
     def __init__(
@@ -139,6 +141,7 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
         else:
             self.history_ = self._fine_tune(examples)
         self._widen()
+        self.scorer_ = scorer_of(self, texts)
         return self
 
     @property
@@ -232,12 +235,14 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         kernel, bias = self.network_.get_layer("head").get_weights()
         head = save({"kernel": np.ascontiguousarray(kernel), "bias": bias})
-        return encoder_files(self.encoder_) | {HEAD: head}
+        files = encoder_files(self.encoder_) | {HEAD: head}
+        return files | ({SCORER: self.scorer_} if self.scorer_ else {})
 
     def __getstate__(self):  # for pickle, joblib and copies
         state = super().__getstate__()
         if hasattr(self, "network_"):  # Keras's own pickle fails in another process
-            state = state | {"network_": None, "encoder_": None, "files": self._files()}
+            gone = dict.fromkeys(("network_", "encoder_", "scorer_"))
+            state = state | gone | {"files": self._files()}
         return state
 
     def __setstate__(self, state):
@@ -249,6 +254,7 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
     def _restore(self, files, path):
         self._build(partial(encoder_from, files, path))
         set_head(self.network_, files[HEAD], path)
+        self.scorer_ = files.get(SCORER)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -335,6 +341,16 @@ def set_head(network, data, path):
     if not sound:
         raise damaged_classifier(path, HEAD)
     head.set_weights([kernel, bias])
+
+# %% ../nbs/12-bert.ipynb #be12scor
+def scorer_of(classifier, texts):
+    "What the runtime scores with; None for another network, or where it is missing."
+    classifier.scorer_ = None
+    if type(classifier) is not BertClassifier:
+        return None
+    with contextlib.suppress(ImportError):  # not every machine has ONNX Runtime
+        files, classes = classifier._files(), classifier.classes_.tolist()
+        return for_scoring(files, classes, int(classifier.max_length), list(texts))
 
 # %% ../nbs/12-bert.ipynb #be12labl
 def check_labels(classes):

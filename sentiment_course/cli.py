@@ -289,7 +289,7 @@ def _finish(fitting, model, path):
 # %% ../nbs/a11-cli.ipynb #33f6a0c3
 def _note_unread(classifier, texts):
     "Say what the encoder cannot read, or does not, if the classifier has one."
-    from sentiment_course.ladder import (
+    from sentiment_course.runtime import (
         cut_note, cut_texts, tokenizer_of, unread_note, unread_share,
     )  # fmt: skip
 
@@ -345,13 +345,17 @@ def predict(
 def _load(model):
     "The saved classifier in the folder `model`."
     from sentiment_course.files import put_back
-    from sentiment_course.ladder import load_classifier
+    from sentiment_course.runtime import load_scorer
 
     put_back(model)
     if not model.is_dir():
         raise ValueError(
             f"there is no model {model}: train one with `sentiment-course fit`"
         )
+    if scorer := load_scorer(model):
+        return scorer
+    from sentiment_course.ladder import load_classifier  # takes longer
+
     return load_classifier(model)
 
 # %% ../nbs/a11-cli.ipynb #a9read01

@@ -28,6 +28,7 @@ from .files import NOTE, damaged_classifier, put_back, read_saved
 from .files import replacing
 from .losses import cross_entropy_from_logits
 from .reviews import bucket_batches
+from .runtime import SCORER
 
 # %% ../nbs/a06-training.ipynb #a5tr0006
 @dataclass
@@ -565,7 +566,9 @@ def read_model(
 ) -> tuple:  # (classes, parameters, files: name -> the very bytes that were checked)
     "What was saved. Raises `ValueError` where nothing is, or it is damaged or another."
     large = (path / PIECES).is_file()
-    note, files = read_saved(path, FILES ^ {"vocab.txt", PIECES} if large else FILES)
+    names = FILES ^ {"vocab.txt", PIECES} if large else FILES
+    scorer = {SCORER} if (path / SCORER).is_file() else set()
+    note, files = read_saved(path, names | scorer)
     if (found := note.get("kind", kind)) != kind:  # up to 0.1.0, no kind was noted
         raise ValueError(f"{path} holds a {found}, not a {kind}: load it as such")
     try:

@@ -28,6 +28,7 @@ from sentiment_course import __version__, cli
 from sentiment_course import files as files_room
 from sentiment_course import formats as format_room
 from sentiment_course import ladder as ladder_room
+from sentiment_course import runtime as runtime_room
 from sentiment_course import scoring as scoring_room
 from sentiment_course import tables as table_room
 
@@ -591,7 +592,7 @@ class Words:
 
 
 def test_texts_that_are_cut_are_said(run, monkeypatch):
-    monkeypatch.setattr(ladder_room, "tokenizer_of", lambda classifier: Words())
+    monkeypatch.setattr(runtime_room, "tokenizer_of", lambda classifier: Words())
     rows = [[f"great {i}", "positive"] for i in range(10)]
     rows += [["bad " * 198 + str(i), "negative"] for i in range(10)]
     write_csv("r.csv", ["text", "label"], rows)

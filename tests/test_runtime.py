@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import pickle
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ import pytest
 from safetensors.numpy import save
 
 from sentiment_course import runtime
+from sentiment_course.ladder import load_classifier
 from sentiment_course.losses import softmax
 from sentiment_course.runtime import SCORER, OnnxClassifier, as_onnx, for_scoring, load_scorer
 from sentiment_course.transformer import encode, mean_pool, weight_shapes
@@ -261,3 +264,83 @@ def test_scores_without_tensorflow(folder, small):
     said, loaded = done.stdout.split("\n")[:2]
     assert said == str(small.predict(["a good film", "bad"]).tolist())
     assert loaded == "" and done.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, files, texts):
+    """A BertClassifier of Keras, and the folder that it was saved in."""
+    from sentiment_course.bert import BertClassifier
+
+    encoder, folder = tmp_path_factory.mktemp("encoder"), tmp_path_factory.mktemp("out") / "model"
+    for name in ("config.json", "model.safetensors", "vocab.txt"):
+        (encoder / name).write_bytes(files[name])
+    labels = ["good" if text.count("good") > text.count("bad") else "bad" for text in texts]
+    settings = {"encoder": str(encoder), "epochs": 1, "max_length": 32, "precision": "float32"}
+    classifier = BertClassifier(**settings, verbose=False).fit(texts, labels)
+    classifier.save(folder)
+    return classifier, folder
+
+
+def test_a_saved_classifier_is_scored_by_the_runtime_and_says_the_same(saved, texts):
+    classifier, folder = saved
+    scorer = load_classifier(folder)
+    assert isinstance(scorer, OnnxClassifier)
+    assert scorer.classes_.tolist() == classifier.classes_.tolist()
+    there, here = classifier.predict_proba(texts), scorer.predict_proba(texts)
+    assert np.abs(here - there).mean() < 0.01
+
+
+def test_the_graph_in_32_bits_says_what_keras_says(saved, texts):
+    classifier, folder = saved
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    exact = OnnxClassifier(as_onnx(files, classifier.classes_.tolist(), 32))
+    there, here = classifier.predict_proba(texts), exact.predict_proba(texts)
+    np.testing.assert_allclose(here, there, atol=2e-5)
+
+
+def test_the_file_travels_with_the_classifier(saved, tmp_path):
+    classifier, folder = saved
+    for copy in (type(classifier).load(folder), pickle.loads(pickle.dumps(classifier))):
+        copy.save(tmp_path / "again")
+        assert (tmp_path / "again" / SCORER).read_bytes() == (folder / SCORER).read_bytes()
+
+
+def test_a_classifier_saved_without_the_file_still_loads(saved, tmp_path, texts):
+    classifier, folder = saved
+    old = shutil.copytree(folder, tmp_path / "old")
+    (old / SCORER).unlink()
+    note = json.loads((old / "classifier.json").read_text(encoding="utf-8"))
+    del note["sha256"][SCORER]
+    (old / "classifier.json").write_text(json.dumps(note), encoding="utf-8")
+    loaded = load_classifier(old)
+    assert type(loaded) is type(classifier)
+    loaded.save(tmp_path / "again")
+    assert not (tmp_path / "again" / SCORER).exists()
+
+
+def test_another_network_has_no_such_file(saved, texts):
+    classifier, _ = saved
+    another = type("Another", (type(classifier),), {})(**classifier.get_params())
+    assert another.fit(texts, ["a", "b"] * (len(texts) // 2)).scorer_ is None
+
+
+PREDICTS = """
+import sys
+from sentiment_course.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    heavy = {"tensorflow", "keras", "torch", "jax", "sklearn", "scipy", "matplotlib"}
+    print(*(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_the_command_predict_loads_no_tensorflow(saved, tmp_path):
+    classifier, folder = saved
+    (tmp_path / "r.csv").write_text("text\ngood film\nbad film\n", encoding="utf-8")
+    told = ["predict", "--model", folder, tmp_path / "r.csv"]
+    command = [sys.executable, "-c", PREDICTS, *told]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = [line.rsplit(",", 2)[1] for line in done.stdout.strip().split("\n")[1:]]
+    assert said == classifier.predict(["good film", "bad film"]).tolist()
+    assert done.stderr.strip() == ""
