@@ -2,6 +2,7 @@
 # make test     everything that must hold before a change is merged
 # make chapters        run the slow cells of the notebooks too, and write down what with: hours
 # make test-machines   the numeric tests and notebooks again as on other machines: threads, seeds, order
+# make bench   score film reviews with ours and with others, in turn; needs make course first
 # make lab      JupyterLab on the notebooks
 # make docs     build the site into _docs;  make serve  shows it
 # make clean    remove what can be made again (not the downloads in your cache folder)
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-.PHONY: course test chapters test-machines lab docs serve clean
+.PHONY: course test chapters test-machines bench lab docs serve clean
 
 course: .venv/.installed-docs
 	@$(BIN)/sentiment-course assets
@@ -40,6 +41,14 @@ chapters: .venv/.installed-dev
 test-machines: .venv/.installed-dev
 	$(BIN)/sentiment-course assets
 	$(BIN)/python tools/test_machines.py
+
+bench: .venv/.installed-dev benchmarks/.venv/.installed
+	$(BIN)/python benchmarks/score.py models/reviews benchmarks/.venv/bin/python
+
+benchmarks/.venv/.installed: benchmarks/requirements.txt
+	$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/python -m pip install -q -r benchmarks/requirements.txt
+	@touch $@
 
 lab: .venv/.installed-dev
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -472,8 +473,10 @@ SCORER = "scorer.onnx"  # in the folder of a saved classifier
 
 def load_scorer(
     path: Path,  # the folder of a saved classifier
-) -> OnnxClassifier | None:  # None where it has no such file
+) -> OnnxClassifier | None:  # None without such a file, or without ONNX Runtime
     "What scores in the place of a saved classifier. ValueError where it is damaged."
+    if not (find_spec("onnx") and find_spec("onnxruntime")):
+        return None
     for _ in range(9):
         note = saved_note(path)
         hashes = note.get("sha256")

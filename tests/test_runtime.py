@@ -231,6 +231,11 @@ def test_a_classifier_saved_without_the_file_has_none(folder):
     assert load_scorer(folder) is None
 
 
+def test_without_onnx_runtime_keras_scores(folder, monkeypatch):
+    monkeypatch.setattr(runtime, "find_spec", lambda name: None)
+    assert load_scorer(folder) is None
+
+
 def change_it(path):
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
