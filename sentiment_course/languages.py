@@ -95,9 +95,10 @@ def choose_encoder(
     if share <= 0.1:
         return "minilm", f"MiniLM reads these texts: {1 - share:.0%} are in English"
     lost = unreadable_share(some, tokenizer)
+    less = f" (it cannot read {lost:.0%} of their tokens)" if lost > 0.01 else ""
     return "multilingual", (
         f"the multilingual encoder reads these texts: {share:.0%} are not in English, "
-        f"all that MiniLM knows (it cannot read {lost:.0%} of their tokens)"
+        f"all that MiniLM knows{less}"
     )
 
 # %% ../nbs/15-languages.ipynb #la150101
