@@ -49,7 +49,7 @@ _option = typer.Option
 _Data = Annotated[Path, _option(help=f"Labelled reviews: {KINDS}.")]
 _Epochs = Annotated[int, _option(min=1, help="Passes over the texts, to fine-tune.")]
 _Encoder = Annotated[
-    str, _option(help="Encoder: auto, minilm, or any handle of `load_encoder`.")
+    str, _option(help="Encoder: auto, minilm, multilingual, a folder or address.")
 ]
 _Rung = Annotated[Rung, _option(help="Which classifier to train; auto: the best.")]
 _MaxLength = Annotated[
@@ -225,7 +225,7 @@ def fit(
     text_column: _TextColumn = "text",
     label_column: _LabelColumn = "label",
     rung: _Rung = Rung.auto,
-    encoder: _Encoder = "minilm",
+    encoder: _Encoder = "auto",
     epochs: _Epochs = 3,
     max_length: _MaxLength = 128,
     force: _Force = False,

@@ -29,6 +29,7 @@ from .evaluation import class_ids, difference_interval, doubtful_labels
 from .files import NOTE, raise_if_stopped, saved_note
 from . import ladder
 from .ladder import free_memory
+from .languages import choose_encoder
 from .reviews import check_training, text_key
 
 # %% ../nbs/a12-fitting.ipynb #a12fit07
@@ -140,6 +141,8 @@ def makers(
 
     adversary = 1.0 if MANY <= count <= SHORT else 0.0
     tuning = {"epochs": epochs, "validation_split": 0, "perturbation": adversary}
+    if encoder == "multilingual":  # its words rest, and it has twelve layers
+        tuning |= {"perturbation": 0.0, "learning_rate": 1e-4}
     return {
         TFIDF: TfidfClassifier,
         FROZEN: partial(bert, trainable="head"),
@@ -308,15 +311,20 @@ class Fitting:
         self,
         reviews: pd.DataFrame,  # with the columns `text` and `label`
         chosen: str,  # one of `NAMES`, or "auto"
-        settings: tuple,  # encoder, epochs, max_length
+        settings: tuple,  # encoder or "auto", epochs, max_length
         say,  # is told the results
         note,  # is told what else should be known
         tell,  # is told how far it is
     ):
-        self.reviews, self.settings = reviews, settings
+        self.reviews = reviews
         self.say, self.note, self.tell = say, note, tell
         self.parts, self.figures = hold_out(reviews, say, note), {}
-        self.rungs = makers(len(reviews), *settings)
+        encoder, *others = settings
+        if encoder == "auto" and chosen != "tfidf":
+            encoder, why = choose_encoder(reviews["text"].tolist())
+            say(why)
+        self.settings = encoder, *others
+        self.rungs = makers(len(reviews), *self.settings)
         if chosen != "auto":
             self.rungs = {NAMES[chosen]: self.rungs[NAMES[chosen]]}
 

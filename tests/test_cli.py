@@ -333,6 +333,42 @@ def test_fit_learns_again_from_all_rows_by_the_recipe_that_was_judged(run, here,
     assert code == 0 and f"right on {share:.1%} of 60 held out when it was trained" in out
 
 
+CHINESE = [[f"{w}{i}号酒店", "差" if w in "烂脏" else "好"] for i in range(10) for w in "烂脏棒美"]
+
+
+@pytest.mark.parametrize(
+    "option, rows, encoder",
+    [
+        ([], None, "minilm"), ([], CHINESE, "multilingual"),
+        (["--encoder", "a/folder"], CHINESE, "a/folder"),
+    ],
+)  # fmt: skip
+def test_fit_takes_the_encoder_that_reads_the_texts_or_the_one_it_is_given(
+    run, here, monkeypatch, option, rows, encoder
+):
+    made = []
+    monkeypatch.setattr(
+        StandIn, "fit", lambda self, *told: made.append(self.more) or learn(self, *told)
+    )
+    write_csv("r.csv", ["text", "label"], rows or [[t, k] for k in "ab" for t in GOOD])
+    code, out, _ = run("fit", "--data", "r.csv", "--model", "m", "--rung", "fine-tuned", *option)
+    assert code == 0 and {more["encoder"] for more in made} == {encoder}
+    assert ("reads these texts" in out) == (not option)
+    assert {more.get("learning_rate") for more in made} == {
+        1e-4 if encoder == "multilingual" else None
+    }
+
+
+def test_fit_and_predict_refuse_a_column_that_is_almost_all_unreadable(fails, run, monkeypatch):
+    monkeypatch.setattr(ladder_room, "bert_class", lambda: Reads)
+    write_csv("r.csv", ["text", "label"], [[c * n, c] for c in "😍😡" for n in range(1, 9)])
+    part = "cannot read 100% of the tokens of these texts"
+    fails(["fit", "--data", "r.csv", "--model", "m", "--encoder", "minilm"], part, "--encoder auto")
+    a_model("bert", classes=["😍", "😡"])
+    fails(["predict", "r.csv", "--model", "bert", "--out", "o.csv"], part, "--encoder auto")
+    assert run("fit", "--data", "r.csv", "--model", "m", "--rung", "tfidf")[0] == 0
+
+
 def test_fit_lists_labels_that_look_wrong_beside_the_model(run, here):
     rows = [[f"{w} thing {i}", label] for i in range(40)
             for w, label in [("bad", "negative"), ("good", "positive")]]  # fmt: skip

@@ -118,6 +118,24 @@ def test_more_than_one_token_in_twenty_is_said():
     assert "cannot read 6% of the tokens" in ladder.unread_note(0.06)
 
 
+def test_texts_that_are_almost_all_unreadable_are_refused_with_the_remedy():
+    assert "cannot read 90% of the tokens" in ladder.unread_note(0.9)
+    with pytest.raises(ValueError, match="cannot read 91% of the tokens .* `fit --encoder auto`"):
+        ladder.unread_note(0.91)
+
+
+def test_the_vocabulary_of_an_encoder_in_a_folder_is_found(tmp_path):
+    class Untrained:
+        encoder = tmp_path
+
+    assert ladder.tokenizer_of(Untrained()) is None
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    share = ladder.unread_share(ladder.tokenizer_of(Untrained()), ["good bad"])
+    assert share == 0.5
+    assert ladder.tokenizer_of(TfidfClassifier()) is None
+
+
 def test_how_much_is_cut_is_counted(tokenizer):
     texts = ["good", "good " * 126, "good " * 127, "good " * 254]
     count, share = ladder.cut_texts(tokenizer, texts, 128)
