@@ -100,7 +100,7 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
         epochs=3,  # passes over the texts, at most
         batch_size=32,  # texts in a step
         learning_rate=2e-4,  # the highest, after warm-up
-        max_length=128,  # tokens; longer texts are cut
+        max_length=128,  # tokens; of longer texts, the beginning and the end
         precision="auto",  # or "float32", "bfloat16", "float16"
         validation_split=0.05,  # share of the texts set aside to choose the epoch
         perturbation=1.0,  # of the words, in mean lengths of a word vector; 0: none

@@ -23,6 +23,7 @@ from tokenizers import BertWordPieceTokenizer, Tokenizer
 from .assets import asset_path
 from .doctor import quiet
 from .exercises import Exercise
+from .pieces import ends_of, head_and_tail
 from .pieces import MARKS, keep_rows, pieces_from
 from .transformer import pad_pieces, require_bert, weight_shapes
 
@@ -351,13 +352,14 @@ class Encoder:
     def tokenize(
         self,
         texts: list,  # of str
-        max_length: int = 128,  # longer texts are cut
+        max_length: int = 128,  # of longer texts, the beginning and the end
     ) -> list:  # of int arrays, one a text, with the marks for start and end
         "The token ids of each text."
         longest = min(max_length, self.config["max_position_embeddings"])
-        self.tokenizer.enable_truncation(longest)
-        encoded = self.tokenizer.encode_batch(texts)
-        tokens = [np.array(e.ids, dtype=np.int32) for e in encoded]
+        self.tokenizer.no_truncation()
+        encoded = self.tokenizer.encode_batch([ends_of(t, longest) for t in texts])
+        whole = (np.array(e.ids, dtype=np.int32) for e in encoded)
+        tokens = [head_and_tail(ids, longest) for ids in whole]
         if self.unknown == "<unk>":
             marks = [self.tokenizer.token_to_id(mark) for mark in MARKS]
             for ids in tokens:  # a mark that somebody typed is no mark

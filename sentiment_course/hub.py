@@ -23,18 +23,10 @@ from .exercises import Exercise
 from .files import swap
 
 # %% ../nbs/14-hub.ipynb #08a5c431
-from sentiment_course.encoders import (
-    LOWEST,
-    Encoder,
-    EncoderLayer,
-    build_encoder,
-    keras,
-    load_tensorflow,
-    ops,
-    pad,
-    read_vocabulary,
-    write_vocabulary,
-)
+from .encoders import LOWEST, Encoder, EncoderLayer, build_encoder
+from .encoders import keras, load_tensorflow, ops, pad
+from .encoders import read_vocabulary, write_vocabulary
+from .pieces import ragged_ends
 from .transformer import NEEDED
 
 # %% ../nbs/14-hub.ipynb #07d0966a
@@ -448,11 +440,11 @@ def string_tokenizer(tf, text, encoder, max_length):
     start = tf.lookup.KeyValueTensorInitializer(tf.constant(names), numbers)
     table = tf.lookup.StaticVocabularyTable(start, num_oov_buckets=1)
     cut = text.BertTokenizer(table, token_out_type=tf.int32, lower_case=False)
-    longest = min(max_length, encoder.config["max_position_embeddings"]) - 2
+    longest = min(max_length, encoder.config["max_position_embeddings"])
 
     def tokenize(strings):
         strings = plain_strings(tf, text, strings, encoder.lowercase)
-        ids = cut.tokenize(strings).merge_dims(1, 2)[:, :longest]
+        ids = ragged_ends(tf, cut.tokenize(strings).merge_dims(1, 2), longest)
         edge = tf.ones([tf.size(strings), 1], tf.int32)
         return tf.concat([edge * words["[CLS]"], ids, edge * words["[SEP]"]], axis=1)
 

@@ -642,7 +642,10 @@ def test_texts_that_are_cut_are_said(run, monkeypatch):
         [told] = [line for line in err.splitlines() if "longer" in line]
         count = "10 of 20"
         assert code == 0 and told.startswith(f"note: {count} texts are longer than the 128 tokens")
-        assert "36% of what they say is cut off" in told and "`fit --max-length`" in told
+        assert (
+            "36% of what they say is left out in the middle" in told
+            and "`fit --max-length`" in told
+        )
     code, _, err = run("fit", "--data", "r.csv", "--model", "n", "--max-length", "201")
     assert code == 0 and "longer" not in err
 
