@@ -75,6 +75,10 @@ def test_short_praise_without_function_words_is_english():
     assert is_english("Great product", tokenizer) and not is_english("Buen producto", tokenizer)
 
 
+def test_a_text_that_is_mostly_unreadable_is_not_english_for_one_english_word():
+    assert not is_english("this 房间很干净，服务员也很热情", minilm_pieces())
+
+
 def test_the_unreadable_share_counts_pieces_and_not_marks():
     assert unreadable_share(["很 good"]) == 0.5
     assert unreadable_share([""]) == 0 and unreadable_share([]) == 0
@@ -412,3 +416,13 @@ def test_chinese_reviews_are_cut_as_by_the_library():
     for text in SENTENCES.text:
         ours = best_path(normalised(text, packed.characters), scores, longest, lowest)
         assert tokenizer.encode(text).tokens[1:-1] == ours
+
+
+def test_the_readings_are_a_hundred_errors_and_sixty_texts_on_which_both_agree():
+    readings = languages.course_table("readings.tsv")
+    errors = readings[readings.label != readings.model]
+    rest = readings.drop(errors.index)
+    assert (len(errors), len(rest)) == (100, 60)
+    assert set(errors.verdict) == {"label wrong", "model wrong", "undecided"}
+    assert set(rest.verdict) <= {"both right", "label wrong", "undecided"}
+    assert set(readings.label) == set(readings.model) == {"positive", "negative"}

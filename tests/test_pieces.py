@@ -261,6 +261,12 @@ def test_what_is_no_name_is_not_looked_for(tmp_path, monkeypatch, handle):
         load_encoder(handle.format(tmp_path))
 
 
+def test_a_folder_that_is_there_is_not_looked_for(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert load_encoder(folder.name).config["hidden_size"] == CONFIG["hidden_size"]
+
+
 # ------------------------------------------------------------------ the classifier
 
 
@@ -368,6 +374,12 @@ def test_where_the_words_rest_the_adversary_moves_the_positions(folder):
     (places,), words = moved, before[training.WORDS]
     length = np.linalg.norm(after[places] - before[places])
     assert np.isclose(length, np.linalg.norm(words, axis=1).mean(), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("words", "place"), [(True, 1), (False, 2)])
+def test_the_adversary_moves_the_words_where_they_are_trained(words, place):
+    paths = ["a/kernel", training.WORDS if words else "b/kernel", "embeddings/position/embeddings"]
+    assert training.moved_table([SimpleNamespace(path=path) for path in paths]) == place
 
 
 def test_head_only_works_too(folder):
