@@ -69,8 +69,11 @@ def word_vectors(
     seed: int = 0,
 ) -> np.ndarray:  # (clauses, size) or fewer columns; length 1, or 0
     "Vectors without an encoder, in any language: TF-IDF, its strongest directions."
+    if not any(map(terms, texts)):
+        return np.zeros((len(texts), 1))
     weights = TfidfVectorizer(analyzer=terms, sublinear_tf=True).fit_transform(texts)
-    size = min(size, min(weights.shape) - 1)
+    if size >= min(weights.shape):  # too few for directions
+        return _unit(weights.toarray())
     return _unit(TruncatedSVD(size, random_state=seed).fit_transform(weights))
 
 # %% ../nbs/17-market.ipynb #mk000051s1
@@ -121,7 +124,7 @@ def terms(
     text: str,
 ) -> list:  # of str
     "Words of two letters or more; of Chinese, pairs of characters."
-    words = re.findall(r"[a-z][a-z]+", text.lower())
+    words = re.findall(r"[^\W\d_\u3400-\u9fff]{2,}", text.lower())
     runs = re.findall(r"[\u3400-\u9fff]+", text)
     return words + [run[i : i + 2] for run in runs for i in range(len(run) - 1)]
 
@@ -402,13 +405,11 @@ def aspect_table(
             continue
         count, reviews = worth(part.praise, part.review), part.review.nunique()
         share = share_interval(part.praise.mean(), count, known)
-        row = [name, len(part), reviews, reviews / total, *share]
-        rows.append(row)
+        rows.append([name, len(part), reviews, reviews / total, *share])
     columns += ["mentioned", "praise", "low", "high", "naive"]
     found = pd.DataFrame(rows, columns=columns)
-    return found.sort_values("reviews", ascending=False, kind="stable").reset_index(
-        drop=True
-    )
+    order = np.argsort(-found.reviews.to_numpy(), kind="stable")
+    return found.iloc[order].reset_index(drop=True)
 
 # %% ../nbs/17-market.ipynb #mk000098
 def quotes(
@@ -485,9 +486,8 @@ def change_points(
     if not best[0] or np.mean(best >= best[0]) > 0.05:
         return []
     at = int(strength[0].argmax()) + 1
-    before = change_points(k[:at], n[:at], least, seed)
     after = change_points(k[at:], n[at:], least, seed)
-    return [*before, at, *(at + i for i in after)]
+    return [*change_points(k[:at], n[:at], least, seed), at, *(at + i for i in after)]
 
 # %% ../nbs/17-market.ipynb #mk000110s1
 def _strengths(series, n, least):

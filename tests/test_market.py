@@ -319,3 +319,11 @@ def test_only_what_costs_praise_beyond_doubt_becomes_a_need_and_money_moves_to_i
     assert table.after.iloc[-1] > 0 and table.before.iloc[-1] == 0
     unmoved = split_again(VENTURE, needs_from(measured, costs.assign(low=-1.0)), 30.0)
     assert np.allclose(unmoved.moves, 0)
+
+
+@pytest.mark.parametrize(
+    ("texts", "width"), [(["one battery"], 2), (["Батарея плохая"] * 3, 2), (["!!", "12"], 1)]
+)
+def test_word_vectors_exist_for_few_texts_and_any_script(texts, width):
+    vectors = word_vectors(texts)
+    assert vectors.shape == (len(texts), width) and np.isfinite(vectors).all()
