@@ -34,6 +34,7 @@ def main():
     numeric = [str(p) for p in files if p.stem.removeprefix("test_") not in NOT_NUMERIC]
     for threads, seed in RUNS:
         run(threads, sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile",
+            "--no-loadscope-reorder",
             "-p", "randomly", f"--hypothesis-seed={seed}",
             f"--randomly-seed={seed}", *numeric)  # fmt: skip
     for threads in (1, 2):
