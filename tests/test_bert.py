@@ -57,7 +57,7 @@ def fitted(reviews):
 
 @pytest.fixture(scope="module")
 def shallow(reviews, tmp_path_factory):
-    """The first layer of the real encoder and the words of the texts: plain and quick to teach."""
+    """QUICK with the first layer of the real encoder and the words of the texts: quick to teach."""
     folder, minilm = tmp_path_factory.mktemp("shallow"), asset_path("minilm")
     config = json.loads((minilm / "config.json").read_text(encoding="utf-8"))
     tokenizer = read_vocabulary(minilm / "vocab.txt", True, config["vocab_size"])
@@ -71,8 +71,7 @@ def shallow(reviews, tmp_path_factory):
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     config |= {"num_hidden_layers": 1, "vocab_size": len(kept)}
     (folder / "config.json").write_text(json.dumps(config))
-    return QUICK | {"encoder": str(folder), "epochs": 4, "batch_size": 8, "learning_rate": 1e-3,
-                    "perturbation": 0}  # fmt: skip
+    return QUICK | {"encoder": str(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +348,8 @@ def test_three_classes_are_learned(reviews, shallow, eagerly):
     """Which of three words a text begins with decides, and new texts are told apart by it."""
     texts = [f"{THREE[i % 3]} {text}" for i, text in enumerate(reviews.text)]
     labels = [("bad", "fine", "good")[i % 3] for i in range(len(texts))]
-    classifier = BertClassifier(**shallow | {"batch_size": 16}).fit(texts[:54], labels[:54])
+    settings = shallow | {"epochs": 4, "batch_size": 16, "learning_rate": 1e-3}
+    classifier = BertClassifier(**settings).fit(texts[:54], labels[:54])
     assert classifier.score(texts[54:], labels[54:]) >= 0.8
 
 
@@ -375,10 +375,11 @@ def test_soft_targets_by_hand():
 
 
 @pytest.mark.parametrize("trainable", ["head", "all"])
-def test_doubtful_labels_are_believed_less(reviews, shallow, trainable):
+def test_doubtful_labels_are_believed_less(reviews, shallow, eagerly, trainable):
     """Told that every other label is as good as a coin toss, the classifier is less sure of it."""
+    settings = shallow | {"epochs": 4, "batch_size": 8, "learning_rate": 1e-3}
     doubtful = np.arange(len(reviews)) % 2 == 0
-    classifier = BertClassifier(**shallow, trainable=trainable)
+    classifier = BertClassifier(**settings, trainable=trainable)
     classifier.fit(reviews.text, reviews.label, np.where(doubtful, 0.5, 0.99))
     sure = np.abs(classifier.predict_proba(reviews.text)[:, 0] - 0.5)
     assert sure[~doubtful].mean() > sure[doubtful].mean() + 0.02
