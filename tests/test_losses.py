@@ -338,7 +338,10 @@ REFUSED = [
         "step must be a finite number above 0",
     ),
     (lambda: numerical_gradient(np.sum, [NAN]), "x holds NaN"),
-    (lambda: numerical_gradient(lambda x: x, [1.0, 2.0]), "function must return one number"),
+    (
+        lambda: numerical_gradient(lambda x: x, [1.0, 2.0]),
+        r"function must return one number, its result has the shape \(2,\)",
+    ),
 ]
 
 
