@@ -248,3 +248,11 @@ def test_no_module_is_too_long_to_know(module):
 def test_the_map_of_the_modules_is_in_step():
     done = subprocess.run([sys.executable, ROOT / "tools" / "build_map.py", "--check"])
     assert done.returncode == 0, "run tools/build_map.py"
+
+
+def test_machine_rooms_are_numbered_without_gaps_and_the_front_page_lists_them():
+    """Two that were written at the same time may have taken the same number."""
+    names = sorted(path.name for path in (ROOT / "nbs").glob("a*.ipynb"))
+    assert [int(name[1:3]) for name in names] == list(range(1, len(names) + 1))
+    rows = re.findall(r"\| A(\d+) \| \[[^]]+\]\((a[^)]+)\)", (ROOT / "nbs/index.ipynb").read_text())
+    assert rows == [(str(number), name) for number, name in enumerate(names, 1)]
