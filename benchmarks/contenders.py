@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -187,7 +188,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         score, texts = scorer(folder), TASK["texts"]
         score(texts[:200]), score(texts[:1])  # what is made at the first call
-    for line in ["ready\n", *iter(sys.stdin.readline, "")]:
+    for line in chain(["ready\n"], iter(sys.stdin.readline, "")):
         start, cpu, said = time.perf_counter(), time.process_time(), []
         if line == "bulk\n":
             said = np.argmax(score(texts), axis=1).tolist()

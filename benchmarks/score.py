@@ -80,9 +80,9 @@ def main():
                 said = [classes[i] for i in done["said"]]
                 runs[name]["accuracy"] = float((test["label"] == said).mean())
             print({n: round(r["bulk"][-1]) for n, r in runs.items()}, file=sys.stderr)
-    told.out.parent.mkdir(exist_ok=True)
-    found = {"environment": environment(), "texts": len(test), "runs": runs}
-    told.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            found = {"environment": environment(), "texts": len(test), "runs": runs}
+            told.out.parent.mkdir(exist_ok=True)
+            told.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 main()
