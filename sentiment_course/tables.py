@@ -14,6 +14,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -136,7 +137,8 @@ def read_blocks(
         with sound(path), long_fields():
             names, rows, opened = _parse(path, columns, note)
             blocks = Blocks(path.name, [str(n).strip() for n in names], rows, opened)
-            start = next(iter(blocks), pd.DataFrame(columns=blocks.columns))
+            with closing(iter(blocks)) as first:
+                start = next(first, pd.DataFrame(columns=blocks.columns))
     except OSError as error:
         raise ValueError(
             f"{path.name} cannot be read: {error.strerror or error}"

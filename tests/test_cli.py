@@ -1363,6 +1363,7 @@ def test_a_founder_predicts_and_evaluates(run_real):
 
 
 def test_a_founder_with_a_damaged_model(run_real, tmp_path):
+    (tmp_path / "model" / "scorer.onnx").unlink()  # what it would score with, and no more
     for name in ("head.safetensors", "model.safetensors", "classifier.json"):
         (tmp_path / "model" / name).write_bytes(b"damaged")
         code, out, err = run_real("predict", "reviews.csv")
