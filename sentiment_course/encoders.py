@@ -23,8 +23,9 @@ from tokenizers import BertWordPieceTokenizer, Tokenizer
 from .assets import asset_path
 from .doctor import quiet
 from .exercises import Exercise
-from .pieces import ends_of, head_and_tail
-from .pieces import MARKS, keep_rows, pieces_from
+from .pieces import MARKS, keep_rows, mark_ids
+from .pieces import read_vocabulary  # noqa: F401 (once here)
+from .pieces import token_ids, tokenizer_from
 from .transformer import pad_pieces, require_bert, weight_shapes
 
 # %% ../nbs/11-encoders.ipynb #d49adc6c
@@ -297,33 +298,6 @@ def _as_bert(config, arrays):
     rows = len(arrays[name])
     return config | {"max_position_embeddings": rows, "model_type": "bert"}
 
-# %% ../nbs/11-encoders.ipynb #0b9452a0
-def read_vocabulary(path, lowercase, rows):
-    "The tokenizer of the vocabulary at `path`, for so many rows of word vectors."
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} is no BERT vocabulary: {error.strerror}") from None
-    return vocabulary_from(data, path, lowercase, rows)
-
-
-def vocabulary_from(data, path, lowercase, rows):
-    "The tokenizer of a vocabulary in bytes, one word a line; errors name `path`."
-    try:
-        lines = data.decode("utf-8").removesuffix("\n").split("\n")
-        words = {line.rstrip(): i for i, line in enumerate(lines)}
-        tokenizer = BertWordPieceTokenizer(words, lowercase=lowercase)
-    except Exception as error:  # the tokenizers library raises its own
-        raise ValueError(f"{path} is no BERT vocabulary: {error}") from None
-    if "[UNK]" not in words:
-        raise ValueError(f"{path} is no BERT vocabulary: it lacks [UNK]")
-    if (count := max(words.values()) + 1) > rows:
-        raise ValueError(
-            f"{path} has {count} words, but the encoder has vectors for {rows}"
-        )
-    tokenizer._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
-    return tokenizer
-
 # %% ../nbs/11-encoders.ipynb #a5c1d005
 def write_vocabulary(tokenizer, path):
     "Write the vocabulary one word a line."
@@ -356,16 +330,7 @@ class Encoder:
     ) -> list:  # of int arrays, one a text, with the marks for start and end
         "The token ids of each text."
         longest = min(max_length, self.config["max_position_embeddings"])
-        self.tokenizer.no_truncation()
-        encoded = self.tokenizer.encode_batch([ends_of(t, longest) for t in texts])
-        whole = (np.array(e.ids, dtype=np.int32) for e in encoded)
-        tokens = [head_and_tail(ids, longest) for ids in whole]
-        if self.unknown == "<unk>":
-            marks = [self.tokenizer.token_to_id(mark) for mark in MARKS]
-            for ids in tokens:  # a mark that somebody typed is no mark
-                typed = np.isin(ids[1:-1], [i for i in marks if i is not None])
-                ids[1:-1][typed] = self.tokenizer.token_to_id(self.unknown)
-        return tokens
+        return token_ids(self.tokenizer, texts, longest, mark_ids(self.tokenizer))
 
     @property
     def unknown(self) -> str:
@@ -403,7 +368,7 @@ def encoder_from(
     config, lowercase = _read_config(files, folder)
     arrays = _read_arrays(files["model.safetensors"], config, folder)
     config = _as_bert(config, arrays)
-    tokenizer = _read_tokenizer(files, folder, config["vocab_size"], lowercase)
+    tokenizer = tokenizer_from(files, folder, config["vocab_size"], lowercase)
     large = isinstance(tokenizer, Tokenizer)
     if keep and large:
         tokenizer, config = keep_rows(tokenizer, arrays, config, keep)
@@ -413,14 +378,6 @@ def encoder_from(
     kernel, bias = (arrays.get(f"pooler.dense.{part}") for part in ("weight", "bias"))
     pooler = None if kernel is None or bias is None else (kernel.T, bias)
     return Encoder(model, tokenizer, config, lowercase, pooler)
-
-# %% ../nbs/11-encoders.ipynb #a5c1d0x1
-def _read_tokenizer(files, folder, rows, lowercase):
-    "The tokenizer among published files, for so many rows of word vectors."
-    if "vocab.txt" in files:
-        path = folder / "vocab.txt"
-        return vocabulary_from(files["vocab.txt"], path, lowercase, rows)
-    return pieces_from(files["tokenizer.json"], folder / "tokenizer.json", rows)
 
 # %% ../nbs/11-encoders.ipynb #8c60e279
 def read_published(folder, precision, dropout, seed, keep=None):

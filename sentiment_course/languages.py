@@ -31,29 +31,23 @@ from .embeddings import split_units
 from .exercises import Exercise
 from .files import replacing
 from .glossary import course_table
+from .pieces import read_vocabulary, unread_share
 from .reviews import check_texts
 from .transformer import require_bert, weight_shapes
 
 # %% ../nbs/15-languages.ipynb #la150011
 def minilm_pieces() -> BertWordPieceTokenizer:  # which spells a "[SEP]" in a text
     "The tokenizer of MiniLM, without its network."
-    path = asset_path("minilm") / "vocab.txt"
-    tokenizer = BertWordPieceTokenizer(str(path), lowercase=True)
-    tokenizer._tokenizer.encode_special_tokens = True
-    return tokenizer
+    vocabulary = asset_path("minilm") / "vocab.txt"
+    return read_vocabulary(vocabulary, lowercase=True, rows=30_522)
 
 # %% ../nbs/15-languages.ipynb #la150014
 def unreadable_share(
     texts: Sequence[str],
     tokenizer=None,  # of `tokenizers`; MiniLM's where None
-    unknown: str = "[UNK]",  # the piece that stands for what it cannot read
 ) -> float:  # in [0, 1]; 0 where there is no token
     "The share of the tokens of all `texts` that a vocabulary cannot read."
-    tokenizer, seen = tokenizer or minilm_pieces(), [0, 0]
-    for encoded in tokenizer.encode_batch(list(check_texts(texts))):
-        said = encoded.tokens[1:-1]
-        seen = [seen[0] + said.count(unknown), seen[1] + len(said)]
-    return seen[0] / max(1, seen[1])
+    return unread_share(tokenizer or minilm_pieces(), check_texts(texts), None)
 
 # %% ../nbs/15-languages.ipynb #la150017
 def load_sentences() -> pd.DataFrame:  # columns language, script, label, text

@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['OFF', 'SCORER', 'UNREAD', 'UNREADABLE', 'LOOKED', 'Sizes', 'as_onnx', 'for_scoring', 'OnnxClassifier', 'load_scorer',
-           'unread_share', 'unread_note', 'cut_texts', 'cut_note', 'tokenizer_of']
+           'unread_note', 'cut_texts', 'cut_note', 'tokenizer_of']
 
 # %% ../nbs/a09-runtime.ipynb #a7run003
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +20,16 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load
-from tokenizers import BertWordPieceTokenizer, Tokenizer
+from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from .assets import asset_path
 from .checks import check_texts, number, whole_number
+from .doctor import processors
 from .files import damaged_classifier, saved_note
-from .pieces import MARKS, ends_of, head_and_tail
+from .pieces import mark_ids, read_vocabulary, token_ids
+from .pieces import tokenizer_from
+from .pieces import unread_share  # noqa: F401 (once here)
 
 # %% ../nbs/a09-runtime.ipynb #a7run006
 @dataclass
@@ -247,16 +249,10 @@ def tensors(found, sizes, bits):
 
 # %% ../nbs/a09-runtime.ipynb #a7run023
 def tokenizer_in(files):
-    "The tokenizer of a saved classifier, and the pieces that no text may hold."
-    if "tokenizer.json" in files:
-        tokenizer = Tokenizer.from_str(files["tokenizer.json"].decode())
-        marks = [tokenizer.token_to_id(mark) for mark in MARKS]
-        return tokenizer, [i for i in marks if i is not None]
+    "The tokenizer of a saved classifier."
     told = json.loads(files.get("tokenizer_config.json", b"{}"))
-    lines = files["vocab.txt"].decode().removesuffix("\n").split("\n")
-    words = {line.rstrip(): i for i, line in enumerate(lines)}
     lowercase = bool(told.get("do_lower_case", True))
-    return BertWordPieceTokenizer(words, lowercase=lowercase), []
+    return tokenizer_from(files, Path("a saved classifier"), sys.maxsize, lowercase)
 
 # %% ../nbs/a09-runtime.ipynb #a7run024
 def as_onnx(
@@ -274,7 +270,8 @@ def as_onnx(
     for name, (low, high) in (ranges or {}).items():
         parts = in_whole_numbers(found[f"{name}.weight"], low, high)
         found |= {f"{name}.{part}": value for part, value in parts.items()}
-    tokenizer, marks = tokenizer_in(files)
+    tokenizer = tokenizer_in(files)
+    marks = mark_ids(tokenizer)
     told = {"sizes": asdict(sizes), "bits": bits, "classes": list(classes),
             "max_length": min(max_length, sizes.positions), "marks": marks}  # fmt: skip
     told = {"course": json.dumps(told), "tokenizer": tokenizer.to_str()}
@@ -352,13 +349,6 @@ def batches_of(lengths):
     if batch:
         yield np.array(batch)
 
-
-def processors():
-    "How many this process may use."
-    with suppress(AttributeError):  # elsewhere than on Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
 # %% ../nbs/a09-runtime.ipynb #a7run034
 class OnnxClassifier:
     "A trained BERT classifier that ONNX Runtime scores. It cannot be trained further."
@@ -378,14 +368,7 @@ class OnnxClassifier:
 
     def tokenize(self, texts: list) -> list:  # of int arrays, one a text
         "The token ids of each text."
-        longest = self.max_length
-        self.tokenizer.no_truncation()
-        encoded = self.tokenizer.encode_batch([ends_of(t, longest) for t in texts])
-        tokens = [head_and_tail(np.array(e.ids, np.int32), longest) for e in encoded]
-        for ids in tokens if self.marks else []:  # a mark that somebody typed is none
-            typed = np.isin(ids[1:-1], self.marks)
-            ids[1:-1][typed] = self.tokenizer.token_to_id("<unk>")
-        return tokens
+        return token_ids(self.tokenizer, texts, self.max_length, self.marks)
 
     def predict_proba(self, texts) -> np.ndarray:
         "The probability of each class, (texts, classes), in the order of `classes_`."
@@ -510,22 +493,6 @@ def verbose_in(note):
 UNREAD = 0.05  # share of tokens; above this, it is said
 UNREADABLE = 0.9  # above this, the texts are refused
 
-
-def unread_share(
-    tokenizer,  # of `tokenizers`, with a piece [UNK] or <unk>
-    texts: list,  # of str
-    max_length: int = 128,  # longer texts are cut
-) -> float:  # in [0, 1]; 0 where there is no token
-    "The share of the tokens that the encoder does not know, start and end left out."
-    unknown, seen = [tokenizer.token_to_id(u) for u in ("[UNK]", "<unk>")], [0, 0]
-    tokenizer.enable_truncation(max_length)
-    for start in range(0, len(texts), 256):
-        for encoded in tokenizer.encode_batch(texts[start : start + 256]):
-            inner = np.array(encoded.ids[1:-1])
-            seen[0] += sum(int((inner == u).sum()) for u in unknown if u is not None)
-            seen[1] += len(inner)
-    return seen[0] / max(seen[1], 1)
-
 # %% ../nbs/a09-runtime.ipynb #a6lad119
 def unread_note(
     share: float,  # of `unread_share`
@@ -591,6 +558,4 @@ def tokenizer_of(
     folder = asset_path("minilm") if handle == "minilm" else Path(handle or "/")
     if not (folder / "vocab.txt").is_file():
         return None
-    from sentiment_course.encoders import read_vocabulary
-
     return read_vocabulary(folder / "vocab.txt", True, sys.maxsize)
