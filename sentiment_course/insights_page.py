@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .market import HALVES, MUST
-from .reports import STYLE
+from .reports import STYLE, page, sections
 
 # %% ../nbs/a16-insights-page.ipynb #in000026
 def _named(title):
@@ -219,21 +219,11 @@ def insights_page(
     title: str,
 ) -> str:  # HTML that needs nothing else
     "The page that answers four questions about reviews."
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
     boxes = _good_and_bad(found)
     boxes |= {"How sure": _how_sure(found), "What next": _what_next(found)}
     cards = "".join(
         f'<div class="card"><h2>{name}</h2>{part}</div>' for name, part in boxes.items()
     )
-    below = (_figures(found) | _tables(found)).items()
-    below = "".join(f"<section><h2>{h}</h2>{part}</section>" for h, part in below)
+    below = sections(_figures(found) | _tables(found))
     about = f"{len(found.reviews):,} reviews, {len(found.clauses):,} clauses."
-    title = html.escape(title)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{title}</title>"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<style>{LOOK}</style></head><body><h1>{title}</h1><p>{about}</p>"
-        f'<div class="cards">{cards}</div>{below}</body></html>\n'
-    )
+    return page(title, about, f'<div class="cards">{cards}</div>{below}', LOOK)

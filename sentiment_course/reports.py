@@ -145,19 +145,23 @@ blockquote { overflow-wrap: anywhere; }
 """
 
 # %% ../nbs/a13-reports.ipynb #59f4bfe2
-def _page(title, about, sections):
+def sections(parts):
+    "Parts of a page, HTML by heading, one below another."
+    return "".join(
+        f"<section><h2>{name}</h2>{part}</section>" for name, part in parts.items()
+    )
+
+
+def page(title, about, body, style=STYLE):
     "An HTML page that may load nothing and run nothing."
     policy = "default-src 'none'; style-src 'unsafe-inline'"
-    body = "".join(
-        f"<section><h2>{name}</h2>{part}</section>" for name, part in sections.items()
-    )
     title, about = html.escape(title), html.escape(about)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{title}</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<style>{STYLE}</style></head>"
+        f"<style>{style}</style></head>"
         f"<body><h1>{title}</h1><p>{about}</p>{body}</body></html>\n"
     )
 
@@ -212,4 +216,4 @@ def report(
     about = (
         f"{type(classifier).__name__} on {len(texts):,} texts, {len(classes)} classes."
     )
-    return _page(title, about, found)
+    return page(title, about, sections(found))
