@@ -372,7 +372,7 @@ def _to_score(reviews, text_column, out, force):
         blocks = read_blocks(reviews, [text_column], _note)
     if out is not None:  # Parquet looks at every value, the others at the names
         whole = out.suffix.lower() == ".parquet"
-        check_fits(whole_table(blocks) if whole else next(iter(blocks)), out)
+        check_fits(whole_table(blocks) if whole else blocks.first(), out)
     return blocks, text_column
 
 # %% ../nbs/a19-cli.ipynb #87303fe4

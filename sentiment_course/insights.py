@@ -6,7 +6,6 @@
 __all__ = ['insights']
 
 # %% ../nbs/a17-insights.ipynb #in000003
-import csv
 import json
 import re
 from pathlib import Path
@@ -25,7 +24,7 @@ from .insights_page import LOOK, bars, curve, insights_page
 from .privacy import mask_all
 from .resources import VENTURE
 from .reviews import clean_text, load_chinese_reviews, load_reviews
-from .tables import read_table, text_cells, write_table
+from .tables import read_blocks, text_cells, whole_table, write_table
 
 # %% ../nbs/a17-insights.ipynb #in000104
 from sentiment_course.market import (
@@ -135,33 +134,26 @@ def _reviews(table, text_column, name, note):
 LARGE, ROWS = 100_000_000, 50_000  # bytes from which a file is drawn from; rows drawn
 
 
-def _drawn(path, note):
-    "`ROWS` rows of a large file in UTF-8 with a header, each as likely as any other."
+def _drawn(blocks, note):
+    "`ROWS` rows of a large table, each as likely as any other."
     rng, kept, seen = np.random.default_rng(0), [], 0
-    separator = "\t" if path.suffix == ".tsv" else ","
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = csv.reader(file, delimiter=separator)
-        header = next(rows)
-        for row in rows:
-            if len(row) == len(header):
-                place = len(kept) if len(kept) < ROWS else int(rng.integers(seen + 1))
-                if place < ROWS:
-                    kept[place : place + 1] = [row]
-                seen += 1
-    note(f"{path.name} has {seen:,} reviews: {len(kept):,} of them were drawn by lot")
-    return pd.DataFrame(kept, columns=[name.strip() for name in header], dtype=str)
+    for table in blocks:
+        for row in table.itertuples(index=False, name=None):
+            place = len(kept) if len(kept) < ROWS else int(rng.integers(seen + 1))
+            if place < ROWS:
+                kept[place : place + 1] = [row]
+            seen += 1
+    note(f"{blocks.name} has {seen:,} reviews: {len(kept):,} of them were drawn by lot")
+    return pd.DataFrame(kept, columns=blocks.columns, dtype=str)
 
 # %% ../nbs/a17-insights.ipynb #in000013s1
 def _read(path, note):
     "The table at `path`, or part of it where it is large."
-    path = Path(path)
-    if (
-        path.is_file()
-        and path.suffix in (".csv", ".tsv")
-        and path.stat().st_size > LARGE
-    ):
-        return _drawn(path, note)
-    return read_table(path, [], note)
+    blocks = read_blocks(path, [], note)
+    separated = Path(path).suffix in (".csv", ".tsv")
+    if separated and Path(path).stat().st_size > LARGE:
+        return _drawn(blocks, note)
+    return whole_table(blocks)
 
 # %% ../nbs/a17-insights.ipynb #in000015
 class _Judge(NamedTuple):

@@ -121,6 +121,11 @@ class Blocks:
             for table in self.opened():
                 yield table.set_axis(self.columns, axis=1)
 
+    def first(self) -> pd.DataFrame:
+        "The first block, empty where there is none; the file is closed again."
+        with closing(iter(self)) as tables:
+            return next(tables, pd.DataFrame(columns=self.columns))
+
 # %% ../nbs/a04-tables.ipynb #a04blk02
 def read_blocks(
     path,  # .csv, .tsv, .json, .jsonl, .ndjson, .parquet, .xlsx; also .gz, .zip
@@ -137,8 +142,7 @@ def read_blocks(
         with sound(path), long_fields():
             names, rows, opened = _parse(path, columns, note)
             blocks = Blocks(path.name, [str(n).strip() for n in names], rows, opened)
-            with closing(iter(blocks)) as first:
-                start = next(first, pd.DataFrame(columns=blocks.columns))
+            start = blocks.first()
     except OSError as error:
         raise ValueError(
             f"{path.name} cannot be read: {error.strerror or error}"
