@@ -29,7 +29,7 @@ from .losses import cross_entropy_from_logits, one_hot, softmax
 from .pieces import pieces_in, pieces_spelled
 from .reviews import bucket_batches, check_texts, check_training
 from .reviews import encode_labels
-from .runtime import SCORER, for_scoring
+from .runtime import SCORER, few_of, for_scoring
 
 # %% ../nbs/12-bert.ipynb #b1e39751
 from .training import HEAD, WORDS, Checkpoint, Curves, Examples
@@ -141,8 +141,15 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
         else:
             self.history_ = self._fine_tune(examples)
         self._widen()
-        self.scorer_ = scorer_of(self, texts)
+        self._scorer_, self._texts_ = None, few_of(texts)
         return self
+
+    @property
+    def scorer_(self) -> bytes | None:
+        "What the runtime scores with, made when it is first asked for: it takes long."
+        if self._texts_:
+            self._scorer_, self._texts_ = scorer_of(self, self._texts_), None
+        return self._scorer_
 
     @property
     def limits(self) -> str:
@@ -232,16 +239,20 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
 
     def _files(self):
         "What `save` keeps, but for the note: name -> bytes."
+        files, scorer = self._weights(), self.scorer_
+        return files | ({SCORER: scorer} if scorer else {})
+
+    def _weights(self):
+        "What of it was learned."
         check_is_fitted(self)
         kernel, bias = self.network_.get_layer("head").get_weights()
         head = save({"kernel": np.ascontiguousarray(kernel), "bias": bias})
-        files = encoder_files(self.encoder_) | {HEAD: head}
-        return files | ({SCORER: self.scorer_} if self.scorer_ else {})
+        return encoder_files(self.encoder_) | {HEAD: head}
 
     def __getstate__(self):  # for pickle, joblib and copies
         state = super().__getstate__()
         if hasattr(self, "network_"):  # Keras's own pickle fails in another process
-            gone = dict.fromkeys(("network_", "encoder_", "scorer_"))
+            gone = dict.fromkeys(("network_", "encoder_", "_scorer_", "_texts_"))
             state = state | gone | {"files": self._files()}
         return state
 
@@ -254,7 +265,7 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
     def _restore(self, files, path):
         self._build(partial(encoder_from, files, path))
         set_head(self.network_, files[HEAD], path)
-        self.scorer_ = files.get(SCORER)
+        self._scorer_, self._texts_ = files.get(SCORER), None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -345,12 +356,11 @@ def set_head(network, data, path):
 # %% ../nbs/12-bert.ipynb #be12scor
 def scorer_of(classifier, texts):
     "What the runtime scores with; None for another network, or where it is missing."
-    classifier.scorer_ = None
     if type(classifier) is not BertClassifier:
         return None
     with contextlib.suppress(ImportError):  # not every machine has ONNX Runtime
-        files, classes = classifier._files(), classifier.classes_.tolist()
-        return for_scoring(files, classes, int(classifier.max_length), list(texts))
+        files, classes = classifier._weights(), classifier.classes_.tolist()
+        return for_scoring(files, classes, int(classifier.max_length), texts)
 
 # %% ../nbs/12-bert.ipynb #be12labl
 def check_labels(classes):
