@@ -151,10 +151,10 @@ def _phones(text):
         return
     yield from (m.span() for m in _CODE.finditer(text))
     yield from (m.span(1) for m in _LOCAL.finditer(text))
-    library = import_module("phonenumbers")
+    from phonenumbers import Leniency, PhoneNumberMatcher  # takes a moment
+
     for region in REGIONS:
-        valid = library.Leniency.VALID
-        for m in library.PhoneNumberMatcher(text, region, valid, 20):
+        for m in PhoneNumberMatcher(text, region, Leniency.VALID, 20):
             if len(_digits(m.raw_string)) >= 8:
                 yield m.start, m.end
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -58,11 +57,6 @@ class Sizes:
         return cls(*(config[name] for name in names), classes, epsilon, exact)
 
 # %% ../nbs/a09-runtime.ipynb #a7run007
-def library(name):
-    "`onnx` or `onnxruntime`: neither is loaded before it has something to do."
-    return import_module(name)
-
-
 class Graph:
     "Nodes in the order of their work. Each has one output, named after its place."
 
@@ -70,9 +64,10 @@ class Graph:
         self.nodes = []
 
     def add(self, kind, *inputs, domain="", **attributes):
+        from onnx.helper import make_node  # not loaded before it has something to do
+
         name = f"{kind}.{len(self.nodes)}"
-        make = library("onnx").helper.make_node
-        self.nodes.append(make(kind, inputs, [name], domain=domain, **attributes))
+        self.nodes.append(make_node(kind, inputs, [name], domain=domain, **attributes))
         return name
 
     def fused(self, kind, *inputs, **attributes):
@@ -128,16 +123,20 @@ def network(sizes, bits):
 # %% ../nbs/a09-runtime.ipynb #a7run012
 def embedded(graph, bits):
     "The vectors of words, and of as many positions as the texts are long."
+    from onnx import TensorProto
+
     words = graph.add("Gather", "words", "ids")
     if bits == 8:  # half precision, to halve the file
-        words = graph.add("Cast", words, to=library("onnx").TensorProto.FLOAT)
+        words = graph.add("Cast", words, to=TensorProto.FLOAT)
     length = graph.add("Shape", "ids", start=1, end=2)
     return words, graph.add("Slice", "positions", "first", length)
 
 
 def classified(graph, x):
     "The mean of the vectors of a text, a dense layer, and softmax."
-    seen = graph.add("Cast", "mask", to=library("onnx").TensorProto.FLOAT)
+    from onnx import TensorProto
+
+    seen = graph.add("Cast", "mask", to=TensorProto.FLOAT)
     share = graph.add("Div", seen, graph.add("ReduceSum", seen, "one", keepdims=1))
     mean = graph.add("MatMul", graph.add("Unsqueeze", share, "one"), x)
     logits = graph.add("MatMul", graph.add("Squeeze", mean, "one"), "head.weight")
@@ -222,7 +221,8 @@ def in_whole_numbers(weight, low, high):
 # %% ../nbs/a09-runtime.ipynb #a7run022
 def assembled(sizes, bits, tensors, told):
     "The file, as `onnx` holds it: nothing in it but what its four parts say."
-    onnx = library("onnx")
+    import onnx
+
     make, kinds = onnx.helper, onnx.TensorProto
     ends = [
         make.make_tensor_value_info(name, kind, ["batch", size])
@@ -242,7 +242,9 @@ def assembled(sizes, bits, tensors, told):
 # %% ../nbs/a09-runtime.ipynb #7run02a2
 def tensors(found, sizes, bits):
     "The numbers in the types of `shapes`, in its order."
-    from_array, made = library("onnx").numpy_helper.from_array, []
+    from onnx.numpy_helper import from_array
+
+    made = []
     for name, (kind, _) in shapes(sizes, bits).items():
         made.append(from_array(np.asarray(found[name], kind, order="C"), name))
     return made
@@ -280,7 +282,8 @@ def as_onnx(
 # %% ../nbs/a09-runtime.ipynb #a7run026
 def session(data):
     "ONNX Runtime, ready to run the file."
-    runtime = library("onnxruntime")
+    import onnxruntime as runtime
+
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # it would write on the error output
@@ -300,7 +303,8 @@ def padded(tokens):
 # %% ../nbs/a09-runtime.ipynb #a7run027
 def ranges_on(data, tokens):
     "How far each channel of each product reaches on some texts: name -> (low, high)."
-    onnx = library("onnx")
+    import onnx
+
     model, found = onnx.load_from_string(data), {}
     inputs = {n.input[1].removesuffix(".weight"): n.input[0] for n in model.graph.node
               if len(n.input) > 1 and n.input[1].endswith(".weight")}  # fmt: skip
@@ -415,8 +419,10 @@ class OnnxClassifier:
 # %% ../nbs/a09-runtime.ipynb #a7run036
 def checked(data):
     "What the note in the file says. ValueError unless this room could have written it."
+    from onnx import load_from_string
+
     try:
-        model = library("onnx").load_from_string(data)
+        model = load_from_string(data)
         kept = {p.key: p.value for p in model.metadata_props}
         told = json.loads(kept["course"])
         sizes, bits = sound(told["sizes"], len(model.graph.initializer)), told["bits"]
@@ -431,8 +437,6 @@ def checked(data):
             raise ValueError("its graph is not that of a classifier")
         whole_number(told["max_length"], "max_length", 3, sizes.positions)
         told["tokenizer"] = Tokenizer.from_str(kept["tokenizer"])
-    except ImportError:
-        raise
     except Exception as error:  # protobuf and tokenizers raise their own
         raise ValueError(f"this is no classifier in ONNX: {error}") from None
     return told
@@ -448,7 +452,8 @@ def sound(told, tensors):
 
 def of_tensor(tensor):
     "Type and shape of a tensor. ValueError unless its numbers are in the file itself."
-    onnx = library("onnx")
+    import onnx
+
     kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     shape = tuple(tensor.dims)
     count = kind.itemsize * int(np.prod(shape, dtype=object))
