@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
+import shutil
 import signal
+import subprocess
 
 import pytest
 
@@ -14,6 +17,12 @@ with contextlib.suppress(ImportError):
 # the tests of Ctrl-C would have nothing to test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+APT = "apt-get install -y --no-install-recommends chromium"
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 # What takes longest, longest first.
 SLOWEST = ("bert", "site_browser", "backends", "cli", "hub", "scenarios")
@@ -50,3 +59,25 @@ def small_encoder(tmp_path_factory):
     tokenizer = read_vocabulary(minilm / "vocab.txt", True, config["vocab_size"])
     save_encoder(Encoder(build_encoder(config), tokenizer, config, True), folder)
     return folder
+
+
+def chromium():
+    """The path of Chromium, installed by apt if this machine lacks it and we may."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    may_install = shutil.which("apt-get") and os.geteuid() == 0
+    if not any(map(shutil.which, names)) and may_install:
+        for command in ("apt-get update", APT):
+            subprocess.run(command.split(), stdout=subprocess.DEVNULL, check=False)
+    found = next(filter(None, map(shutil.which, names)), None)
+    return found or pytest.fail(f"Chromium is missing: run `sudo {APT}`", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One for all tests of a worker: a second one beside it would be refused."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield running
+        running.close()

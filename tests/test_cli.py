@@ -992,10 +992,7 @@ def test_evaluate_where_the_report_cannot_be_finished(fails, here, monkeypatch):
     fails([*REPORT, "old.html", "--force"], "ZeroDivisionError")
 
 
-def test_the_report_opens_without_a_network_and_shows_a_script_as_text(run, here):
-    from playwright.sync_api import sync_playwright
-    from test_site_browser import FLAGS, chromium
-
+def test_the_report_opens_without_a_network_and_shows_a_script_as_text(run, here, browser):
     a_model()
     rows = [[t, "negative"] for t in BAD] + [[t, "positive"] for t in GOOD]
     rows += [
@@ -1005,16 +1002,14 @@ def test_the_report_opens_without_a_network_and_shows_a_script_as_text(run, here
     write_csv("reviews.csv", ["text", "label"], rows)
     assert run(*REPORT, "r.html")[0] == 0
     met = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        page = browser.new_context(offline=True).new_page()
-        page.on("request", lambda request: met.append(request.url))
-        page.on("dialog", lambda dialog: met.append("dialog"))
-        page.on("pageerror", lambda error: met.append(str(error)))
-        page.goto((here / "r.html").as_uri())
-        shown = " ".join(page.inner_text("body").split())
-        title, charts = page.title(), page.locator("svg").count()
-        browser.close()
+    page = browser.new_context(offline=True).new_page()
+    page.on("request", lambda request: met.append(request.url))
+    page.on("dialog", lambda dialog: met.append("dialog"))
+    page.on("pageerror", lambda error: met.append(str(error)))
+    page.goto((here / "r.html").as_uri())
+    shown = " ".join(page.inner_text("body").split())
+    title, charts = page.title(), page.locator("svg").count()
+    page.context.close()
     assert met == [(here / "r.html").as_uri()] and title == "model on reviews.csv"
     assert shown.count(SCRIPT) == 2 and "<img src=x" in shown and "很好" in shown and charts == 3
 

@@ -3,9 +3,7 @@
 import contextlib
 import functools
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,7 +12,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -24,11 +21,6 @@ from serve_site import server  # noqa: E402
 
 PAGES = sorted(path.stem for path in (ROOT / "nbs").glob("*.ipynb"))
 PHONE = {"width": 390, "height": 844}
-APT = "apt-get install -y --no-install-recommends chromium"
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 # Elements of the text that reach past the window and cannot be scrolled to.
 CUT_OFF = """() => {
@@ -96,17 +88,6 @@ FONTS = "[...document.fonts].filter((f) => f.status === 'loaded').map((f) => f.f
 FORMULA = re.compile(r'class="math (?:inline|display)"')
 
 
-def chromium():
-    """The path of Chromium, installed by apt if this machine lacks it and we may."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    may_install = shutil.which("apt-get") and os.geteuid() == 0
-    if not any(map(shutil.which, names)) and may_install:
-        for command in ("apt-get update", APT):
-            subprocess.run(command.split(), stdout=subprocess.DEVNULL, check=False)
-    found = next(filter(None, map(shutil.which, names)), None)
-    return found or pytest.fail(f"Chromium is missing: run `sudo {APT}`", pytrace=False)
-
-
 @pytest.fixture(scope="session")
 def site():
     """The folder of the site, built strictly."""
@@ -124,14 +105,6 @@ def address(site):
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}/"
         running.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield running
-        running.close()
 
 
 @contextlib.contextmanager
