@@ -14,7 +14,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 .PHONY: course test chapters test-machines bench lab docs serve clean
 
 course: .venv/.installed-docs
-	@$(BIN)/sentiment-course assets
+	@$(BIN)/sentiment-course assets reviews minilm multilingual
 	@$(BIN)/sentiment-course ladder --out models
 	@echo "The best classifier, on sentences that it has never seen:"
 	@printf '%s\n' "The battery died after two days." "I would buy it again tomorrow." \

@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+import typer
 import yaml
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +66,18 @@ def test_the_way_in_leads_to_this_repository_and_to_chapter_1():
     assert f"git clone {repository}\ncd {repository.rsplit('/')[-1]}\n" in TEXT
     assert f"[Repository]({repository})" in TEXT
     assert "[Start chapter 1](01-resources.ipynb)" in TEXT
+
+
+def test_the_commands_on_the_page_are_those_of_the_command_line():
+    from sentiment_course.cli import app
+
+    commands = typer.main.get_command(app).commands
+    told = re.findall(r"^sentiment-course (\w+) (.+)$", TEXT, re.MULTILINE)
+    assert len(told) == 4 and {command for command, _ in told} == {"fit", "predict"}
+    for command, rest in told:
+        known = {option for p in commands[command].params for option in p.opts}
+        assert set(re.findall(r"--[\w-]+", rest)) <= known
+    assert "assets reviews minilm multilingual" in (ROOT / "Makefile").read_text()
 
 
 def test_figure_is_there_and_is_described():
