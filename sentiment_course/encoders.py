@@ -14,6 +14,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,24 @@ def seeded_dropout(*seeds):
         torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
         yield
 
+# %% ../nbs/11-encoders.ipynb #a11drop1
+class Dropout(layers.Dropout):
+    "Keras's own; on TensorFlow a byte of chance decides, `rate` to the nearest 256th."
+
+    def call(self, inputs, training=None):
+        if not (training and self.rate) or keras.backend.backend() != "tensorflow":
+            return super().call(inputs, training)
+        import tensorflow as tf
+
+        seed, count = tf.cast(self.seed_generator.next(), "int32"), tf.size(inputs)
+        draw = partial(tf.random.stateless_uniform, minval=None, maxval=None)
+        eights = draw([count // 8 + 1], seed, dtype=tf.uint64)
+        bytes = tf.reshape(tf.bitcast(eights, tf.uint8), [-1])[:count]
+        dropped = max(1, round(self.rate * 256))
+        keep = tf.reshape(bytes >= tf.constant(dropped, tf.uint8), tf.shape(inputs))
+        factor = tf.constant(256 / (256 - dropped), inputs.dtype)
+        return inputs * tf.where(keep, factor, tf.zeros((), inputs.dtype))
+
 # %% ../nbs/11-encoders.ipynb #2c7cf76e
 class Embeddings(layers.Layer):
     """Token ids (batch, length) to vectors (batch, length, hidden).
@@ -81,8 +100,9 @@ class Embeddings(layers.Layer):
     def __init__(self, config, dropout, **kwargs):
         super().__init__(**kwargs)
         hidden, policy = config["hidden_size"], self.dtype_policy
+        # in float32: else, for a few of its rows, the whole table would be converted
         self.word = layers.Embedding(
-            config["vocab_size"], hidden, name="word", dtype=policy
+            config["vocab_size"], hidden, name="word", dtype="float32"
         )
         self.position = layers.Embedding(
             config["max_position_embeddings"], hidden, name="position", dtype=policy
@@ -93,11 +113,15 @@ class Embeddings(layers.Layer):
         self.norm = layers.LayerNormalization(
             epsilon=config["layer_norm_eps"], name="norm", dtype=policy
         )
-        self.dropout = layers.Dropout(dropout, name="dropout", dtype=policy)
+        self.dropout = Dropout(dropout, name="dropout", dtype=policy)
 
     def call(self, token_ids, training=None):
         position = self.position(ops.arange(ops.shape(token_ids)[1]))
-        x = self.word(token_ids) + position + self.segment(ops.zeros_like(token_ids))
+        x = (
+            ops.cast(self.word(token_ids), position.dtype)
+            + position
+            + self.segment(ops.zeros_like(token_ids))
+        )
         return self.dropout(self.norm(x), training=training)
 
 # %% ../nbs/11-encoders.ipynb #16523d8d
@@ -125,7 +149,7 @@ class SelfAttention(layers.Layer):
         self.key = layers.Dense(hidden, name="key", dtype=policy)
         self.value = layers.Dense(hidden, name="value", dtype=policy)
         self.join = layers.Dense(hidden, name="join", dtype=policy)
-        self.dropout = layers.Dropout(dropout, name="dropout", dtype=policy)
+        self.dropout = Dropout(dropout, name="dropout", dtype=policy)
 
     def call(self, x, mask, training=None):
         q, k, v = (
@@ -140,6 +164,42 @@ class SelfAttention(layers.Layer):
         )
         heads = ops.matmul(self.dropout(weights, training=training), v)
         return self.join(ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), ops.shape(x)))
+
+# %% ../nbs/11-encoders.ipynb #a11gelu1
+def normal_below(x):
+    "The share of a normal distribution that lies below x, Φ(x)."
+    return 0.5 + 0.5 * ops.erf(x * 0.5**0.5)
+
+
+def gelu_forward(x):
+    "x Φ(x)."
+    wide = ops.cast(x, "float32")
+    return ops.cast(wide * normal_below(wide), x.dtype)
+
+
+def gelu_backward(x, upstream):
+    "The derivative, Φ(x) + x φ(x), times what comes from above."
+    wide, density = ops.cast(x, "float32"), (2 * np.pi) ** -0.5
+    slope = normal_below(wide) + wide * ops.exp(-0.5 * wide * wide) * density
+    return ops.cast(ops.cast(upstream, "float32") * slope, x.dtype)
+
+# %% ../nbs/11-encoders.ipynb #a11gelu2
+def in_one_pass():
+    "GELU for training on TensorFlow: XLA makes one pass of each of the two functions."
+    import tensorflow as tf
+
+    parts = (gelu_forward, gelu_backward)
+    forward, backward = (tf.function(part, jit_compile=True) for part in parts)
+    return tf.custom_gradient(lambda x: (forward(x), partial(backward, x)))
+
+
+quick_gelu = in_one_pass() if keras.backend.backend() == "tensorflow" else None
+
+# %% ../nbs/11-encoders.ipynb #a11gelu3
+def gelu(x, approximate=False, training=False):
+    "Keras's own; in training the quick one, which is compiled for each shape of `x`."
+    quick = training and quick_gelu and not approximate
+    return quick_gelu(x) if quick else ops.gelu(x, approximate=approximate)
 
 # %% ../nbs/11-encoders.ipynb #d7365266
 class EncoderLayer(layers.Layer):
@@ -161,15 +221,13 @@ class EncoderLayer(layers.Layer):
         self.norm = layers.LayerNormalization(
             epsilon=epsilon, name="norm", dtype=policy
         )
-        self.drop_attention = layers.Dropout(
-            dropout, name="drop_attention", dtype=policy
-        )
-        self.drop_network = layers.Dropout(dropout, name="drop_network", dtype=policy)
+        self.drop_attention = Dropout(dropout, name="drop_attention", dtype=policy)
+        self.drop_network = Dropout(dropout, name="drop_network", dtype=policy)
 
     def call(self, x, mask, training=None):
         attended = self.attention(x, mask, training=training)
         x = self.attention_norm(x + self.drop_attention(attended, training=training))
-        h = self.contract(ops.gelu(self.expand(x), approximate=self.approximate))
+        h = self.contract(gelu(self.expand(x), self.approximate, training))
         return self.norm(x + self.drop_network(h, training=training))
 
 # %% ../nbs/11-encoders.ipynb #bbd338ec
@@ -369,10 +427,10 @@ def encoder_from(
     arrays = _read_arrays(files["model.safetensors"], config, folder)
     config = _as_bert(config, arrays)
     tokenizer = tokenizer_from(files, folder, config["vocab_size"], lowercase)
-    large = isinstance(tokenizer, Tokenizer)
-    if keep and large:
+    if keep and isinstance(tokenizer, Tokenizer):
         tokenizer, config = keep_rows(tokenizer, arrays, config, keep)
     model = build_encoder(config, precision, dropout, seed)
+    large = isinstance(tokenizer, Tokenizer)
     model.get_layer("embeddings").word.trainable = not large
     fill(model, arrays, config["num_hidden_layers"])
     kernel, bias = (arrays.get(f"pooler.dense.{part}") for part in ("weight", "bias"))

@@ -15,8 +15,10 @@ from sentiment_course.reviews import SOURCES, load_ratings
 
 with quiet():
     from sentiment_course.encoders import (
+        Dropout,
         build_encoder,
         fill,
+        gelu,
         load_encoder,
         load_tensorflow,
         pad,
@@ -251,3 +253,33 @@ def test_fill_uses_every_published_array():
     } & set(arrays)  # fmt: skip
     with pytest.raises(ValueError, match="lack 'embeddings.word"):
         fill(build_encoder(TINY), {}, 2)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_gelu_and_its_gradient_are_those_of_keras(precision):
+    import tensorflow as tf
+
+    x = tf.cast(tf.linspace(-6.0, 6.0, 241), precision)
+    found = []
+    for training in (True, False):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = gelu(x, training=training)
+        found.append([tf.cast(part, "float32") for part in (y, tape.gradient(y, x))])
+    assert found[0][0].dtype == "float32"
+    for ours, theirs in zip(*found, strict=True):
+        assert np.allclose(ours, theirs, atol=1e-5 if precision == "float32" else 0.03)
+
+
+def test_dropout_drops_a_tenth_others_each_time_and_keeps_the_mean():
+    layer, ones = Dropout(0.1, seed=0), np.ones((7, 11, 1301), "float32")
+    assert np.array_equal(layer(ones), ones)  # outside training
+    first, second = (np.array(layer(ones, training=True)) for _ in range(2))
+    for array in (first, second):
+        assert len(np.unique(array)) == 2 and array.min() == 0
+        assert abs((array == 0).mean() - 26 / 256) < 0.005 and abs(array.mean() - 1) < 0.005
+    assert not np.array_equal(first, second)
+    again = Dropout(0.1, seed=0)
+    again(ones)
+    assert np.array_equal(again(ones, training=True), first)
+    assert np.array_equal(Dropout(0.0)(ones, training=True), ones)
