@@ -37,7 +37,6 @@ from .training import average_momentum, compile_network, fingerprint
 from .training import hold_out, logits_of, note_of, read_model, stopped
 from .training import to_keep, train_epoch, use_averages, validate
 from .training import WarmupDecay, weights_of
-from .training import AdversarialAdamW, Ascent  # noqa: F401 (once here)
 
 # %% ../nbs/12-bert.ipynb #e7149949
 def mean_pool(

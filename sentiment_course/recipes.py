@@ -24,6 +24,7 @@ from sentiment_course.bert import (
 from .encoders import keras
 from .exercises import Exercise
 from .reviews import load_reviews, rating_certainty, split_reviews
+from .training import AdamW
 
 # %% ../nbs/13-recipes.ipynb #1fce22dd
 def rated_reviews(
@@ -88,7 +89,7 @@ def rate_factors(
 def layerwise_adamw(factors):
     "AdamW with a factor on the rate of each variable; what `compile_network` takes."
 
-    class LayerwiseAdamW(keras.optimizers.AdamW):
+    class LayerwiseAdamW(AdamW):
         def update_step(self, gradient, variable, learning_rate):
             factor = factors[self._get_variable_index(variable)]
             super().update_step(gradient, variable, learning_rate * factor)
@@ -144,7 +145,7 @@ class RecipeClassifier(BertClassifier):
 
     def _compile(self, network, steps):
         decay = self.recipe.rate_decay
-        adam = layerwise_adamw(rate_factors(network, decay)) if decay < 1 else None
+        adam = layerwise_adamw(rate_factors(network, decay)) if decay < 1 else AdamW
         rate, perturbation = self.learning_rate, self.perturbation
         step = compile_network(
             network, steps, rate, self.precision_, perturbation, adam

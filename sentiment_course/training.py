@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'HEAD', 'FILES', 'PIECES', 'Examples', 'hold_out', 'logits_of', 'WarmupDecay', 'average_momentum',
-           'weights_of', 'use_averages', 'moved_table', 'AdversarialAdamW', 'Ascent', 'compile_network', 'Curves',
-           'train_epoch', 'validate', 'to_keep', 'stopped', 'Checkpoint', 'fingerprint', 'as_data', 'from_data',
-           'note_of', 'read_model']
+           'weights_of', 'use_averages', 'AdamW', 'compile_network', 'Steps', 'Curves', 'train_epoch', 'validate',
+           'to_keep', 'stopped', 'Checkpoint', 'fingerprint', 'as_data', 'from_data', 'note_of', 'read_model']
 
 # %% ../nbs/a07-training.ipynb #a5tr0003
 import hashlib
@@ -15,7 +14,6 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,66 +126,23 @@ def use_averages(network: keras.Model) -> list:  # of arrays
 # %% ../nbs/a07-training.ipynb #a5tr0121
 WORDS = "embeddings/word/embeddings"
 
+# %% ../nbs/a07-training.ipynb #a5adam02
+class AdamW(keras.optimizers.AdamW):
+    "Keras's own; on TensorFlow a variable is moved by one operation."
 
-def moved_table(
-    variables: list,  # those that are trained
-) -> int:  # its place among them
-    "The table that an adversary moves: of the words, or of positions where they rest."
-    paths = [v.path for v in variables]
-    places = WORDS.replace("word", "position")
-    return paths.index(WORDS if WORDS in paths else places)
+    def update_step(self, gradient, variable, learning_rate):
+        if keras.backend.backend() != "tensorflow":
+            return super().update_step(gradient, variable, learning_rate)
+        import tensorflow as tf
 
-# %% ../nbs/a07-training.ipynb #a5tr0022
-class AdversarialAdamW(keras.optimizers.AdamW):
-    "AdamW by the sum of two gradients: at a table, and where `Ascent` moved it."
-
-    def build(self, variables):
-        super().build(variables)
-        self.word_table = moved_table(variables)
-        self.first = self.add_optimizer_variables(variables, "first")
-        self.moved = self.add_variable_from_reference(self.words, "moved")
-
-    @property
-    def words(self):  # as an attribute, Keras would count it among the optimizer's own
-        return self._trainable_variables[self.word_table]
-
-    def apply(self, grads, trainable_variables=None):
-        self.words.assign_sub(self.moved)
-        pairs = zip(grads, self.first, strict=True)
-        both = [keras.ops.convert_to_tensor(g) + first for g, first in pairs]
-        super().apply(both, trainable_variables)
-        for used in [*self.first, self.moved]:  # float16 may skip the next ascent
-            used.assign(keras.ops.zeros(used.shape, used.dtype))
-
-# %% ../nbs/a07-training.ipynb #a5tr0023
-class Ascent(keras.optimizers.Optimizer):
-    """One step of gradient ascent on the table of word vectors.
-
-    After Miyato et al. (2017), section 3, who move each example's own vectors.
-    """
-
-    def __init__(
-        self,
-        descent: AdversarialAdamW,  # takes the step that follows; built
-        length: float,  # of the step
-    ):
-        super().__init__(learning_rate=length)
-        self.descent = descent
-
-    def build(self, variables):
-        super().build(variables)
-        for variable in [*self.descent.first, self.descent.moved]:
-            self._track_variable(variable)
-
-    def apply(self, grads, trainable_variables=None):
-        for kept, gradient in zip(self.descent.first, grads, strict=True):
-            kept.assign(gradient)
-        d = self.descent
-        g = d.first[d.word_table]
-        step = self.learning_rate * g / (keras.ops.norm(g) + 1e-12)
-        # After a skipped step, one move is still there.
-        d.words.assign_add(step - d.moved)
-        d.moved.assign(step)
+        i, step = self._get_variable_index(variable), self.iterations + 1
+        step = keras.ops.cast(step, "float32")
+        m, v = self._momentums[i].value.handle, self._velocities[i].value.handle
+        return tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle, m=m, v=v, grad=gradient, lr=learning_rate,
+            beta1=self.beta_1, beta1_power=self.beta_1**step,
+            beta2=self.beta_2, beta2_power=self.beta_2**step, epsilon=self.epsilon,
+        )  # fmt: skip
 
 # %% ../nbs/a07-training.ipynb #a5tr0024
 def compile_network(
@@ -195,97 +150,192 @@ def compile_network(
     steps: int,  # of the whole training
     learning_rate: float,  # the highest
     precision: str,  # float16 needs its loss scaled up, lest small gradients vanish
-    perturbation: float = 0.0,  # of the word table, in mean lengths of a word vector
-    adam: type | None = None,  # class of the optimizer; else what `perturbation` needs
+    perturbation: float = 0.0,  # by an adversary, in mean lengths of a word vector
+    adam: type = AdamW,  # class of the optimizer
 ):  # a function of (inputs, targets, weights): trains on a batch, answers its loss
-    "Give `network` its loss, and AdamW with warm-up, decay, clipping and averaging."
-    whole = keras.backend.backend() == "jax" and not adam and precision != "float16"
-    two = perturbation and not whole
-    adam = adam or (AdversarialAdamW if two else keras.optimizers.AdamW)
+    "Give `network` AdamW with warm-up, decay, clipping and averaging; answer its step."
     optimizer = adam(
         WarmupDecay(learning_rate, steps), weight_decay=0.01, global_clipnorm=1.0,
         use_ema=True, ema_momentum=average_momentum(steps),
     )  # fmt: skip
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    compile_for_device(network, optimizer, precision)
-    length = perturbation and perturbation * mean_length(network)
-    if whole:
-        return JaxSteps(network, length)
-    return with_adversary(network, length, precision) if two else network.train_on_batch
-
-# %% ../nbs/a07-training.ipynb #a5tr0025
-def compile_for_device(network, optimizer, precision):
-    "Compile `network` with cross-entropy, in the way that suits this device."
     if precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    # On a CPU, TensorFlow's own kernels are faster than what XLA makes of this network.
-    own_kernels = keras.backend.backend() == "tensorflow" and not gpus()
-    network.compile(optimizer, loss, jit_compile=False if own_kernels else "auto")
+    network.compile(optimizer, jit_compile="auto" if by_xla() else False)
     optimizer.build(network.trainable_variables)
+    length = perturbation and perturbation * mean_length(words_of(network))
+    return STEPS[keras.backend.backend()](network, length)
+
+# %% ../nbs/a07-training.ipynb #a5tr0025
+def by_xla():
+    "Whether XLA is to compile: on a CPU, TensorFlow's own kernels are faster."
+    return keras.backend.backend() != "tensorflow" or bool(gpus())
+
+
+def words_of(network):
+    "The table of word vectors."
+    return next(v for v in network.weights if v.path == WORDS)
+
+
+def mean_length(words):
+    "The mean length of a word vector."
+    rows = keras.ops.convert_to_numpy(words).astype(float)
+    return float(np.linalg.norm(rows, axis=1).mean())
 
 # %% ../nbs/a07-training.ipynb #a5tr025b
-def mean_length(network):
-    "The mean length of a word vector."
-    words = next(v for v in network.weights if v.path == WORDS)
-    return float(keras.ops.mean(keras.ops.norm(words, axis=1)))
+def cross_entropy(
+    logits,  # (rows, classes)
+    targets,  # the probability of each class to be learned, (rows, classes)
+    counts,  # how much an error counts, (rows,); 0 where a row is no text
+):
+    "The mean cross-entropy of the texts."
+    apart = keras.losses.categorical_crossentropy(targets, logits, from_logits=True)
+    texts = keras.ops.sum(keras.ops.cast(counts > 0, "float32"))
+    return keras.ops.sum(keras.ops.multiply(apart, counts)) / texts
 
+# %% ../nbs/a07-training.ipynb #a5step02
+class Steps:
+    """Trains a network on a batch, with an adversary or without.
 
-def with_adversary(network, length, precision):
-    "A step by two optimizers: one moves the words by `length`, the other descends."
-    adversary = keras.Model(network.inputs, network.output)
-    # float16 wraps the optimizer in one that scales the loss
-    descent = getattr(network.optimizer, "inner_optimizer", network.optimizer)
-    compile_for_device(adversary, Ascent(descent, length), precision)
-    return partial(train_on_both, adversary, network)
-
-
-def train_on_both(adversary, network, *batch):
-    "Train on a batch as it is and as `adversary` moves it; the loss on it as it is."
-    loss = adversary.train_on_batch(*batch)
-    network.train_on_batch(*batch)
-    return loss
-
-# %% ../nbs/a07-training.ipynb #a5jax002
-class JaxSteps:
-    "The step of `compile_network` as one program of JAX."
+    After Miyato et al. (2017), section 3, who move each example's own vectors.
+    """
 
     def __init__(
         self,
-        network: keras.Model,  # compiled
-        length: float = 0.0,  # of the move of the word table; 0: none
+        network: keras.Model,  # with a built optimizer
+        length: float = 0.0,  # of the adversary's move of the words; 0: no adversary
     ):
+        self.network, self.length = network, length
+        self.variables, self.words = network.trainable_variables, words_of(network)
+        rest = all(v is not self.words for v in self.variables)
+        self.asked = (
+            self.variables + [self.words] if length and rest else self.variables
+        )
+        self.run = self.compiled()
+
+    def __call__(self, inputs, targets, weights):
+        "Train on a batch; its loss before that."
+        batch = [np.asarray(part, "int32") for part in inputs]
+        batch += [np.asarray(part, "float32") for part in (targets, weights)]
+        return self.run(*batch)
+
+    def prepare(self, batches: list):  # of `Examples`
+        "Do once what these need: JAX compiles for each shape."
+
+    def step(self, *batch):
+        "What is done with a batch."
+        loss, gradients = self.gradients(self.asked, *batch)
+        if self.length:
+            pairs = zip(self.asked, gradients, strict=True)
+            there = self.gradients_moved(
+                next(g for v, g in pairs if v is self.words), *batch
+            )
+            # the words, where they rest, are the last of the first, and not of the second
+            gradients = [a + b for a, b in zip(gradients, there, strict=False)]
+        self.network.optimizer.apply(gradients, self.variables)
+        return loss
+
+    def gradients_moved(self, gradient, *batch):
+        "The gradients where the words have gone up the loss."
+        before = keras.ops.copy(self.words)
+        move = self.length * gradient / (keras.ops.norm(gradient) + 1e-12)
+        self.words.assign_add(move)
+        _, there = self.gradients(self.variables, *batch)
+        self.words.assign(before)
+        return there
+
+    def losses(self, ids, mask, targets, counts):
+        "The loss, and what to take the gradients of: float16 scales it up."
+        logits = self.network([ids, mask], training=True)
+        loss = cross_entropy(logits, targets, counts)
+        return loss, self.network.optimizer.scale_loss(loss)
+
+# %% ../nbs/a07-training.ipynb #a5step04
+class TensorFlowSteps(Steps):
+    "The step as one graph."
+
+    def compiled(self):
+        import tensorflow as tf
+
+        self.tf, shape = tf, [None, self.network.output.shape[-1]]
+        batch = [tf.TensorSpec([None, None], tf.int32)] * 2
+        batch += [tf.TensorSpec(shape), tf.TensorSpec([None])]
+        return tf.function(self.step, input_signature=batch, jit_compile=bool(gpus()))
+
+    def gradients(self, variables, *batch):
+        "The loss, and its gradient by each of `variables`."
+        values = [v.value for v in variables]
+        with self.tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            loss, scaled = self.losses(*batch)
+        found = tape.gradient(scaled, values)
+        return loss, [self.tf.convert_to_tensor(g) for g in found]
+
+# %% ../nbs/a07-training.ipynb #a5step05
+class TorchSteps(Steps):
+    "The step as PyTorch takes it, one operation after another."
+
+    def compiled(self):
+        import torch
+
+        self.torch = torch
+        return torch.no_grad()(self.step)
+
+    def gradients(self, variables, *batch):
+        "The loss, and its gradient by each of `variables`."
+        values = [v.value.requires_grad_() for v in variables]  # the words may rest
+        with self.torch.enable_grad():
+            loss, scaled = self.losses(*batch)
+            found = self.torch.autograd.grad(scaled, values)
+        return loss.detach(), found
+
+# %% ../nbs/a07-training.ipynb #a5jax002
+class JaxSteps(Steps):
+    "The step as a program for each shape of a batch, from arrays to arrays."
+
+    def compiled(self):
         import jax
 
-        self.jax, self.network, self.length, self.rows = jax, network, length, 0
-        self.words = moved_table(network.trainable_variables) if length else None
-        self.program, self.compiled = jax.jit(self.step, donate_argnums=0), {}
+        self.jax, self.rows, self.programs = jax, 0, {}
+        return jax.jit(self.step, donate_argnums=0)
 
-    def variables(self):
+    def changed(self):
         "What a step changes: weights, the state of dropout, the optimizer's own."
         n = self.network
         return n.trainable_variables, n.non_trainable_variables, n.optimizer.variables
 
-    def loss(self, weights, others, inputs, targets, counts):
-        "Mean cross-entropy of the texts that count, and the new state of dropout."
-        call = self.network.stateless_call
-        logits, others = call(weights, others, inputs, training=True)
-        apart = -(targets * self.jax.nn.log_softmax(logits)).sum(axis=1)
-        return (counts * apart).sum() / (counts > 0).sum(), others
+    def values(self):
+        "The arrays of `changed`."
+        return tuple([v.value for v in group] for group in self.changed())
+
+    def losses(self, weights, words, others, optimizer, *batch):
+        "What to take the gradients of, and with it the loss and the state of dropout."
+        ids, mask, targets, counts = batch
+        call, ours = self.network.stateless_call, self.network.optimizer
+        given = self.put(words, weights, 0), self.put(words, others, 1)
+        logits, others = call(*given, [ids, mask], training=True)
+        loss = cross_entropy(logits, targets, counts)
+        with keras.StatelessScope(list(zip(ours.variables, optimizer, strict=True))):
+            return ours.scale_loss(loss), (loss, others)
+
+    def put(self, words, values, group):
+        "The values of a group of `changed`, with `words` in their place."
+        pairs = zip(self.changed()[group], values, strict=True)
+        return [words if v is self.words else value for v, value in pairs]
 
     def step(self, state, *batch):
         "The state after a step, and the loss before it."
-        weights, others, optimizer = state
-        gradients_at = self.jax.value_and_grad(self.loss, has_aux=True)
-        (loss, others), gradients = gradients_at(weights, others, *batch)
+        (weights, others, optimizer), groups = state, self.changed()[:2]
+        pairs = zip(sum(groups, []), weights + others, strict=True)
+        words = next(value for v, value in pairs if v is self.words)
+        at = self.jax.grad(self.losses, argnums=(0, 1), has_aux=True)
+        (gradients, g), (loss, others) = at(weights, words, others, optimizer, *batch)
         if self.length:
-            g = gradients[self.words]
-            moved = list(weights)
-            moved[self.words] += (
-                self.length * g / (self.jax.numpy.linalg.norm(g) + 1e-12)
-            )
-            (_, others), there = gradients_at(moved, others, *batch)
-            gradients = [a + b for a, b in zip(gradients, there, strict=True)]
+            move = self.length * g / (keras.ops.norm(g) + 1e-12)
+            there, (_, others) = at(weights, words + move, others, optimizer, *batch)
+            add = self.jax.numpy.add
+            gradients, g = self.jax.tree.map(add, (gradients, g), there)
+        gradients, others = self.put(g, gradients, 0), self.put(words, others, 1)
         apply = self.network.optimizer.stateless_apply
         weights, optimizer = apply(optimizer, gradients, weights)
         return (weights, others, optimizer), loss
@@ -295,41 +345,40 @@ class JaxSteps:
         self.rows = max(self.rows, rows)
         return self.rows, -(-length // 32) * 32
 
-    def prepare(self, batches: list):  # of `Examples`
+    def prepare(self, batches):
         "Compile for every shape among `batches`, all at the same time."
         like, (classes,) = self.jax.ShapeDtypeStruct, batches[0].targets.shape[1:]
         lengths = {len(max(b.tokens, key=len)) for b in batches}
         shapes = {self.shape(max(len(b.ids) for b in batches), n) for n in lengths}
         state = self.jax.tree.map(lambda a: like(a.shape, a.dtype), self.values())
         lowered = {
-            s: self.program.lower(
-                state, [like(s, "int32")] * 2, like((s[0], classes), "float32"),
+            s: self.run.lower(
+                state, *[like(s, "int32")] * 2, like((s[0], classes), "float32"),
                 like(s[:1], "float32"),
             )
-            for s in shapes - set(self.compiled)
+            for s in shapes - set(self.programs)
         }  # fmt: skip
         with ThreadPoolExecutor() as pool:
             done = pool.map(lambda program: program.compile(), lowered.values())
-            self.compiled |= dict(zip(lowered, done, strict=True))
-
-    def values(self):
-        "The arrays of `variables`."
-        return tuple([v.value for v in group] for group in self.variables())
+            self.programs |= dict(zip(lowered, done, strict=True))
 
     def __call__(self, inputs, targets, weights):
         "Train on a batch; the loss, which JAX may still be computing."
         rows, columns = self.shape(*inputs[0].shape)
         more = rows - len(weights), columns - inputs[0].shape[1]
-        inputs = [np.pad(part, [(0, n) for n in more]) for part in inputs]
-        inputs[1][len(weights) :, 0] = 1  # no mean over nothing
+        ids, mask = (np.pad(part, [(0, n) for n in more]) for part in inputs)
+        mask[len(weights) :, 0] = 1  # no mean over nothing
         targets = np.pad(np.asarray(targets, "float32"), [(0, more[0]), (0, 0)])
         weights = np.pad(np.asarray(weights, "float32"), (0, more[0]))
-        run = self.compiled.get((rows, columns), self.program)
-        state, loss = run(self.values(), inputs, targets, weights)
-        for group, values in zip(self.variables(), state, strict=True):
+        run = self.programs.get((rows, columns), self.run)
+        state, loss = run(self.values(), ids, mask, targets, weights)
+        for group, values in zip(self.changed(), state, strict=True):
             for variable, value in zip(group, values, strict=True):
                 variable.assign(value)
         return loss
+
+# %% ../nbs/a07-training.ipynb #a5step06
+STEPS = {"tensorflow": TensorFlowSteps, "torch": TorchSteps, "jax": JaxSteps}
 
 # %% ../nbs/a07-training.ipynb #a5tr0027
 class Curves:
@@ -373,7 +422,7 @@ def train_epoch(
 ) -> dict:  # the mean `loss`, and the `seconds` that it took
     "One pass over `batches`."
     losses, optimizer, start = [], network.optimizer, time.perf_counter()
-    if isinstance(step, JaxSteps):
+    if isinstance(step, Steps):
         step.prepare(batches)
     bar = tqdm(batches, label, unit="batch", disable=not verbose)
     for count, batch in enumerate(bar, 1):
@@ -449,8 +498,7 @@ def write_tensors(
 # %% ../nbs/a07-training.ipynb #a5tr0036
 def training_state(network):
     "The variables that decide how the training of `network` goes on."
-    used_up = [*network.metrics_variables, *getattr(network.optimizer, "first", [])]
-    used_up = {id(v) for v in used_up}
+    used_up = {id(v) for v in network.metrics_variables}
     variables = network.variables + network.optimizer.variables
     return [v for v in variables if id(v) not in used_up]
 
@@ -464,7 +512,10 @@ class Checkpoint:
         folder: Path | str | None,
         fingerprint: str,  # of all that decides how the training goes
     ):
-        self.state, self.fingerprint = training_state(network), fingerprint
+        self.state = training_state(network)
+        # what another version of this course kept would not fit
+        shapes = str([(str(v.dtype), tuple(v.shape)) for v in self.state])
+        self.fingerprint = fingerprint + hashlib.sha256(shapes.encode()).hexdigest()
         self.path = Path(folder, "training.safetensors") if folder else None
 
     def save(self, best: list, history: list):

@@ -30,7 +30,7 @@ with quiet():
     from sentiment_course.bert import BertClassifier, mean_pool, soft_targets
     from sentiment_course.encoders import keras, load_encoder, read_vocabulary
     from sentiment_course.hub import save_hub_encoder, string_tokenizer
-    from sentiment_course.training import AdversarialAdamW, logits_of
+    from sentiment_course.training import logits_of
 
 THREE = ["awful:", "average:", "superb:"]
 QUICK = {"epochs": 1, "max_length": 16, "precision": "float32", "verbose": False}
@@ -554,10 +554,8 @@ def test_epoch_that_was_clearly_better_is_kept(reviews, small, monkeypatch):
 def test_what_is_kept_is_the_moving_average(reviews, small):
     settings = small | {"batch_size": 4, "validation_split": 0}
     classifier = BertClassifier(**settings).fit(reviews.text, reviews.label)
-    kept = classifier.network_.get_weights()
     averages = classifier.network_.optimizer._model_variables_moving_average
     variables = classifier.network_.trainable_variables
-    assert len(kept) == len(averages)
     for variable, average in zip(variables, averages, strict=True):
         assert np.allclose(keras.ops.convert_to_numpy(variable), average, atol=1e-6)
 
@@ -566,11 +564,9 @@ def test_perturbation_changes_the_training_and_none_is_plain(reviews, small):
     def losses(perturbation):
         settings = small | {"perturbation": perturbation, "batch_size": 16}
         classifier = BertClassifier(**settings).fit(reviews.text, reviews.label)
-        return type(classifier.network_.optimizer), classifier.predict_proba(reviews.text)
+        return classifier.predict_proba(reviews.text)
 
-    (plain, none), (adversarial, some) = losses(0), losses(1.0)
-    assert plain is keras.optimizers.AdamW and adversarial is AdversarialAdamW
-    assert np.abs(none - some).max() > 1e-6
+    assert np.abs(losses(0) - losses(1.0)).max() > 1e-6
 
 
 def test_float16_scales_its_loss(reviews, small_encoder):

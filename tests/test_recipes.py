@@ -12,7 +12,7 @@ from sentiment_course.losses import softmax
 from sentiment_course.reviews import SOURCES, load_reviews, rating_certainty, split_reviews
 
 with quiet():
-    from sentiment_course.bert import AdversarialAdamW, BertClassifier, build_network
+    from sentiment_course.bert import BertClassifier, build_network
     from sentiment_course.encoders import keras, load_encoder
     from sentiment_course.recipes import (
         POOLS,
@@ -116,7 +116,6 @@ def test_what_is_learned_makes_a_difference(few, eagerly):
 
 def test_adversarial_recipe_is_what_the_classifier_follows(few, eagerly):
     classifier, _ = try_recipe(Recipe("adversarial", perturbation=1.0, epochs=1), *few)
-    assert isinstance(classifier.network_.optimizer, AdversarialAdamW)
     default = BertClassifier()
     for name in ("perturbation", "learning_rate", "batch_size", "trainable", "encoder"):
         assert getattr(classifier, name) == getattr(default, name)

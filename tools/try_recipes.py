@@ -34,6 +34,7 @@ RECIPES = [
     Recipe("ratings, layer-wise rates", rate_decay=0.8),
     Recipe("ratings, five epochs", epochs=5),
     CHOSEN,
+    Recipe("ratings, words frozen, adversarial", words="frozen", perturbation=1.0),
 ]
 RECIPE_SEEDS = [0]
 SEEDS = [0, 1, 2]
