@@ -32,11 +32,11 @@ from .reviews import encode_labels
 from .runtime import SCORER, few_of, for_scoring
 
 # %% ../nbs/12-bert.ipynb #b1e39751
-from .training import HEAD, WORDS, Checkpoint, Curves, Examples
-from .training import average_momentum, compile_network, fingerprint
+from .steps import WORDS, WarmupDecay, average_momentum, compile_network
+from .training import HEAD, Checkpoint, Curves, Examples, fingerprint
 from .training import hold_out, logits_of, note_of, read_model, stopped
 from .training import to_keep, train_epoch, use_averages, validate
-from .training import WarmupDecay, weights_of
+from .training import weights_of
 
 # %% ../nbs/12-bert.ipynb #e7149949
 def mean_pool(

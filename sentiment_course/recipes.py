@@ -24,7 +24,7 @@ from sentiment_course.bert import (
 from .encoders import keras
 from .exercises import Exercise
 from .reviews import load_reviews, rating_certainty, split_reviews
-from .training import AdamW
+from .steps import AdamW
 
 # %% ../nbs/13-recipes.ipynb #1fce22dd
 def rated_reviews(

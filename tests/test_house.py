@@ -28,7 +28,7 @@ SETTINGS = ConfigParser(delimiters=["="])
 SETTINGS.read(ROOT / "settings.ini", encoding="utf-8")
 SETTINGS = SETTINGS["DEFAULT"]
 HEAVY = {"tensorflow", "tf_keras", "keras", "torch", "jax"}
-MAY_BE_HEAVY = {"encoders", "training", "bert", "recipes", "hub"}
+MAY_BE_HEAVY = {"encoders", "steps", "training", "bert", "recipes", "hub"}
 
 
 def read(path):

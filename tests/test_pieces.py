@@ -19,7 +19,7 @@ from sentiment_course.ladder import unread_share
 from sentiment_course.pieces import pieces_in, pieces_spelled
 
 with quiet():
-    from sentiment_course import training
+    from sentiment_course import steps
     from sentiment_course.bert import BertClassifier, build_network
     from sentiment_course.encoders import (
         Encoder,
@@ -276,11 +276,11 @@ def word_rows(classifier):
 
 def test_while_it_trains_only_the_rows_in_use_are_held(folder, monkeypatch):
     seen = {}
-    whole = training.compile_network
+    whole = steps.compile_network
 
     def look(network, *args, **options):
         step = whole(network, *args, **options)
-        words = next(v for v in network.weights if v.path == training.WORDS)
+        words = next(v for v in network.weights if v.path == steps.WORDS)
         seen["rows"] = words.shape[0]
         seen["trained"] = [v.path for v in network.trainable_variables]
         seen["state"] = {tuple(v.shape) for v in network.optimizer.variables}
@@ -292,7 +292,7 @@ def test_while_it_trains_only_the_rows_in_use_are_held(folder, monkeypatch):
     used = pieces_in(encoder.tokenizer, TEXTS)
     BertClassifier(str(folder), **QUICK).fit(TEXTS, LABELS)
     assert seen["rows"] == len(used) < encoder.config["vocab_size"] / 4
-    assert training.WORDS not in seen["trained"] and seen["table"] not in seen["state"]
+    assert steps.WORDS not in seen["trained"] and seen["table"] not in seen["state"]
 
 
 def test_training_leaves_the_word_vectors_and_moves_the_rest(fitted, whole):
@@ -361,7 +361,7 @@ def test_resting_word_vectors_are_saved_in_half_precision_only_where_nothing_is_
 
 def test_the_adversary_moves_the_words_though_they_rest(folder, eagerly):
     network = build_network(load_encoder(folder, dropout=0).model, 2)
-    step = training.compile_network(network, 10, 1e-3, "float32", perturbation=1.0)
+    step = steps.compile_network(network, 10, 1e-3, "float32", perturbation=1.0)
     seen, whole = [], step.gradients
 
     def gradients(*asked):
@@ -373,9 +373,9 @@ def test_the_adversary_moves_the_words_though_they_rest(folder, eagerly):
     step(pad([np.array([0, 7, 2])]), np.array([[1.0, 0.0]]), np.ones(1))
     before, meanwhile = seen
     moved = {path for path in before if not np.array_equal(before[path], meanwhile[path])}
-    assert moved == {training.WORDS}
-    words = before[training.WORDS]
-    length = np.linalg.norm(meanwhile[training.WORDS] - words)
+    assert moved == {steps.WORDS}
+    words = before[steps.WORDS]
+    length = np.linalg.norm(meanwhile[steps.WORDS] - words)
     assert np.isclose(length, np.linalg.norm(words, axis=1).mean(), rtol=1e-3)
     assert np.array_equal(words, keras.ops.convert_to_numpy(step.words))
 
