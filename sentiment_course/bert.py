@@ -20,7 +20,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
 from .checks import number, one_of, whole_number
-from .doctor import best_precision, gpus
+from .doctor import best_precision, give_back_memory, gpus
 from .encoders import encoder_files, encoder_from, keras, load_encoder
 from .encoders import pad, seeded_dropout
 from .exercises import Exercise
@@ -233,8 +233,14 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
             best = weights_of(network) if to_keep(history, len(aside.ids)) else best
             network.set_weights(running)
             checkpoint.save(best, history)
-        network.set_weights(best)
+        self._settle(best)
         return pd.DataFrame(history)
+
+    def _settle(self, best):
+        "Keep the weights `best`, and let go of the optimizer: three numbers for each."
+        network = self.network_
+        network.set_weights(best)
+        self.network_ = keras.Model(network.inputs, network.output, name="classifier")
 
     def _files(self):
         "What `save` keeps, but for the note: name -> bytes."
@@ -357,6 +363,7 @@ def scorer_of(classifier, texts):
     "What the runtime scores with; None for another network, or where it is missing."
     if type(classifier) is not BertClassifier:
         return None
+    give_back_memory()  # the optimizer's, before more is taken
     with contextlib.suppress(ImportError):  # not every machine has ONNX Runtime
         files, classes = classifier._weights(), classifier.classes_.tolist()
         return for_scoring(files, classes, int(classifier.max_length), texts)

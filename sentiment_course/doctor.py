@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['TESTED', 'NEEDED', 'quiet', 'best_precision', 'cpu_flags', 'gpus', 'Finding', 'short_path', 'processors',
-           'check_environment']
+           'give_back_memory', 'check_environment']
 
 # %% ../nbs/a18-doctor.ipynb #9da954e6
 import contextlib
+import ctypes
+import gc
 import json
 import logging
 import os
@@ -195,6 +197,14 @@ def processors() -> int:
     "How many processor cores this process may use."
     counted = getattr(os, "sched_getaffinity", None)
     return len(counted(0)) if counted else os.cpu_count() or 1
+
+
+def give_back_memory() -> None:
+    "Give back what is no longer used: what hangs in circles, what the C library keeps."
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # elsewhere than on Linux
+        # glibc keeps freed memory until it is told
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 # %% ../nbs/a18-doctor.ipynb #1bbfc148
 def _system():

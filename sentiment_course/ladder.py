@@ -7,9 +7,6 @@ __all__ = ['MODEL_FILES', 'TOP', 'bert_class', 'load_classifier', 'check_model_p
            'peak_memory', 'rungs', 'film_reviews', 'Ladder', 'save_model', 'forget_training']
 
 # %% ../nbs/a11-ladder.ipynb #a6lad003
-import contextlib
-import ctypes
-import gc
 import hashlib
 import json
 import shutil
@@ -19,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from . import __version__
+from .doctor import give_back_memory
 from .files import NOTE, damaged_classifier, replacing, saved_note
 
 # %% ../nbs/a11-ladder.ipynb #a6lad004
@@ -109,10 +107,7 @@ def free_memory() -> None:
     "Give back what a classifier that is no longer needed has left."
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # elsewhere than on Linux
-        # glibc keeps freed memory until it is told
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    give_back_memory()
 
 
 def peak_memory() -> float | None:  # in GB; None where the system does not say

@@ -311,7 +311,9 @@ def ranges_on(data, tokens):
     del inputs["head"]
     for name in set(inputs.values()):
         model.graph.output.append(onnx.ValueInfoProto(name=name))
-    running, outputs = session(model.SerializeToString()), list(inputs.values())
+    data, outputs = model.SerializeToString(), list(inputs.values())
+    del model  # it takes as much memory as what runs
+    running = session(data)
     for one in tokens:
         for name, x in zip(inputs, running.run(outputs, padded([one])), strict=True):
             x = x.reshape(-1, x.shape[-1])
@@ -337,12 +339,14 @@ def for_scoring(
     texts: list,  # some texts like those to come
 ) -> bytes:
     "A trained classifier as ONNX has it, in 8 bits where these keep its answers."
-    exact = OnnxClassifier(as_onnx(files, classes, max_length))
-    some = few_of(texts)
-    ranges = ranges_on(exact.data, exact.tokenize(some))
+    exact, some = as_onnx(files, classes, max_length), few_of(texts)
+    scorer = OnnxClassifier(exact)
+    tokens, wanted = scorer.tokenize(some), scorer.predict_proba(some)
+    del scorer  # with its memory: a second follows
+    ranges = ranges_on(exact, tokens)
     small = OnnxClassifier(as_onnx(files, classes, max_length, ranges))
-    off = np.abs(small.predict_proba(some) - exact.predict_proba(some)).mean()
-    return small.data if off <= OFF else exact.data
+    off = np.abs(small.predict_proba(some) - wanted).mean()
+    return small.data if off <= OFF else exact
 
 # %% ../nbs/a09-runtime.ipynb #a7run031
 TOKENS = 256  # of a batch
