@@ -179,6 +179,12 @@ def test_a_plot_is_drawn_in_the_colours_of_the_page_with_ids_of_its_own():
     assert 'id="plot1-m1"' in two and "DejaVu" not in two and "metadata" not in two
 
 
+def test_of_a_plot_places_are_rounded_and_numbers_written_in_it_are_not():
+    written = '<text x="1.23456">0.00015</text>'
+    drawn = described("a()", drawn=SVG.replace("</svg>", f"{written}</svg>"))[1]
+    assert '<text x="1.23">0.00015</text>' in drawn
+
+
 def test_a_plot_with_shades_or_filled_labels_keeps_a_light_ground():
     def ground(part):
         drawn = SVG.replace("</svg>", f"{part}</svg>")

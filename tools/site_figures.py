@@ -85,6 +85,8 @@ def inline(svg, number):
     svg = re.sub(r"\*\{stroke-linejoin", ".plot *{stroke-linejoin", svg)
     for colour, variable in COLOURS.items():
         svg = svg.replace(colour, variable)
-    svg = re.sub(r"\n\s*", " ", re.sub(r"(\.\d\d)\d+", r"\1", svg))
+    # Two places are enough for where a line goes, and not for what is written beside it.
+    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
+    svg = re.sub(r"\n\s*", " ", svg)
     size = re.search(r'viewBox="0 0 ([\d.]+)', svg)
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'width="{float(size[1]):.0f}pt"', svg)
