@@ -163,7 +163,7 @@ class Reading:
     dialect: dict
     rows: int = 0
     short: int = 0
-    error: object = None
+    error: str = ""
 
     def __post_init__(self):
         try:
@@ -171,7 +171,7 @@ class Reading:
             for _, rows, short in self:
                 self.rows, self.short = self.rows + len(rows), self.short + short
         except ValueError as error:
-            self.error = error
+            self.error = str(error)  # itself, it would hold on to the open file
 
     def __iter__(self):
         return csv_blocks(self.source, self.separator, self.dialect)
