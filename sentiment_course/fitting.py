@@ -165,13 +165,11 @@ def judge(
         climbed, given = [], []
         for i, (train, test) in enumerate(parts):
             raise_if_stopped()
-            maker = [(rung, _made(make, folder / f"{i}"))]
-            on_rung = lambda row, predicted: given.append(predicted)  # noqa: B023, E731
-            climbed.append(
-                climb(maker, reviews.iloc[train], reviews.iloc[test], on_rung)
-            )
-            del maker
-            free_memory()
+            keep = lambda row, predicted: given.append(predicted)  # noqa: B023, E731
+            parted = reviews.iloc[train], reviews.iloc[test]
+            climbed.append(climb([(rung, _made(make, folder / f"{i}"))], *parted, keep))
+            if rung in (FROZEN, TUNED):  # the others leave nothing worth the time
+                free_memory()
         said[rung] = np.concatenate(given)
         rows[rung] = _row(rung, said[rung] == said["label"], pd.concat(climbed))
     return pd.DataFrame(rows.values(), columns=LADDER_COLUMNS), said

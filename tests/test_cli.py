@@ -78,6 +78,8 @@ def here(tmp_path, monkeypatch):
     """An empty folder to work in, and the stand-in for BERT."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ladder_room, "bert_class", lambda: StandIn)
+    # In a process as full as that of the tests, each time would take a second.
+    monkeypatch.setattr("sentiment_course.fitting.free_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     return tmp_path
 
