@@ -247,15 +247,21 @@ def unpack(
     folder: Path,  # where to put them
 ):
     "Take the files `wanted` out of `archive` and of archives in it, into `folder`."
-    for name, file in members(archive):
-        if any(name.endswith("/" + w) for w in wanted):
-            with open(folder / Path(name).name, "wb") as out:
-                shutil.copyfileobj(file, out)
-        elif name.endswith(".tar.gz"):
-            inner = folder / Path(name).name
-            inner.write_bytes(file.read())
-            unpack(inner, wanted, folder)
-            inner.unlink()
+    with contextlib.closing(members(archive)) as found:
+        for name, file in found:
+            with file:
+                _take(name, file, wanted, folder)
+
+
+def _take(name, file, wanted, folder):
+    if any(name.endswith("/" + w) for w in wanted):
+        with open(folder / Path(name).name, "wb") as out:
+            shutil.copyfileobj(file, out)
+    elif name.endswith(".tar.gz"):
+        inner = folder / Path(name).name
+        inner.write_bytes(file.read())
+        unpack(inner, wanted, folder)
+        inner.unlink()
 
 # %% ../nbs/a02-assets.ipynb #b12e95d3
 def members(archive):
