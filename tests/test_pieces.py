@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from test_steps import looked_at
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from sentiment_course.doctor import quiet
@@ -362,16 +363,9 @@ def test_resting_word_vectors_are_saved_in_half_precision_only_where_nothing_is_
 def test_the_adversary_moves_the_words_though_they_rest(folder, eagerly):
     network = build_network(load_encoder(folder, dropout=0).model, 2)
     step = steps.compile_network(network, 10, 1e-3, "float32", perturbation=1.0)
-    seen, whole = [], step.gradients
-
-    def gradients(*asked):
-        arrays = map(keras.ops.convert_to_numpy, network.weights)
-        seen.append(dict(zip([v.path for v in network.weights], arrays, strict=True)))
-        return whole(*asked)
-
-    step.gradients = gradients
+    seen = looked_at(step)
     step(pad([np.array([0, 7, 2])]), np.array([[1.0, 0.0]]), np.ones(1))
-    before, meanwhile = seen
+    (before, _), (meanwhile, _) = seen
     moved = {path for path in before if not np.array_equal(before[path], meanwhile[path])}
     assert moved == {steps.WORDS}
     words = before[steps.WORDS]

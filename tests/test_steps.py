@@ -8,7 +8,7 @@ from sentiment_course.doctor import quiet
 with quiet():
     from sentiment_course.bert import build_network
     from sentiment_course.encoders import keras, load_encoder
-    from sentiment_course.steps import AdamW, WarmupDecay, average_momentum, compile_network
+    from sentiment_course.steps import WORDS, AdamW, WarmupDecay, average_momentum, compile_network
 
 
 def test_average_remembers_a_tenth_of_the_training():
@@ -32,13 +32,14 @@ def still(small_encoder):
     return network, [[ids, np.ones_like(ids)], targets, np.ones(8, dtype="float32")]
 
 
-def looked_at(step, table):
-    """What `step` meets at each of its two passes: the table, and the loss. Needs no graph."""
+def looked_at(step):
+    """What `step` meets at each of its two passes: weights by path, and the loss. By no graph."""
     seen, whole = [], step.gradients
 
-    def gradients(*batch):
-        loss, found = whole(*batch)
-        seen.append((table.get_weights()[0], float(loss)))
+    def gradients(*asked):
+        loss, found = whole(*asked)
+        weights = {v.path: np.array(v) for v in step.network.weights}
+        seen.append((weights, float(loss)))
         return loss, found
 
     step.gradients = gradients
@@ -47,12 +48,11 @@ def looked_at(step, table):
 
 def test_the_adversary_moves_the_words_to_where_the_loss_is_higher(still, eagerly):
     network, batch = still
-    table = network.get_layer("embeddings").word
-    words = table.get_weights()[0]
+    words = network.get_layer("embeddings").word.get_weights()[0]
     step = compile_network(network, 10, 1e-2, "float32", perturbation=0.5)
-    seen = looked_at(step, table)
+    seen = looked_at(step)
     answered = float(step(*batch))
-    (first, loss), (second, higher) = seen
+    (first, loss), (second, higher) = [(weights[WORDS], loss) for weights, loss in seen]
     assert np.array_equal(first, words) and answered == loss < higher
     moved, read = second - words, np.unique(batch[0][0])
     length = np.linalg.norm(words, axis=1).mean()
