@@ -84,9 +84,9 @@ class Dropout(layers.Dropout):
         seed, count = tf.cast(self.seed_generator.next(), "int32"), tf.size(inputs)
         draw = partial(tf.random.stateless_uniform, minval=None, maxval=None)
         eights = draw([count // 8 + 1], seed, dtype=tf.uint64)
-        bytes = tf.reshape(tf.bitcast(eights, tf.uint8), [-1])[:count]
+        chances = tf.reshape(tf.bitcast(eights, tf.uint8), [-1])[:count]
         dropped = max(1, round(self.rate * 256))
-        keep = tf.reshape(bytes >= tf.constant(dropped, tf.uint8), tf.shape(inputs))
+        keep = tf.reshape(chances >= tf.constant(dropped, tf.uint8), tf.shape(inputs))
         factor = tf.constant(256 / (256 - dropped), inputs.dtype)
         return inputs * tf.where(keep, factor, tf.zeros((), inputs.dtype))
 
