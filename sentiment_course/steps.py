@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .doctor import gpus
 from .encoders import keras
 
 # %% ../nbs/a20-steps.ipynb #a5tr0014
@@ -77,17 +76,12 @@ def compile_network(
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    network.compile(optimizer, jit_compile="auto" if by_xla() else False)
+    network.compile(optimizer)
     optimizer.build(network.trainable_variables)
     length = perturbation and perturbation * mean_length(words_of(network))
     return STEPS[keras.backend.backend()](network, length)
 
 # %% ../nbs/a20-steps.ipynb #a5tr0025
-def by_xla():
-    "Whether XLA is to compile: on a CPU, TensorFlow's own kernels are faster."
-    return keras.backend.backend() != "tensorflow" or bool(gpus())
-
-
 def words_of(network):
     "The table of word vectors."
     return next(v for v in network.weights if v.path == WORDS)
@@ -172,9 +166,10 @@ class TensorFlowSteps(Steps):
         import tensorflow as tf
 
         self.tf, shape = tf, [None, self.network.output.shape[-1]]
+        by_xla = self.network.jit_compile  # not on a processor: there XLA is slower
         batch = [tf.TensorSpec([None, None], tf.int32)] * 2
         batch += [tf.TensorSpec(shape), tf.TensorSpec([None])]
-        return tf.function(self.step, input_signature=batch, jit_compile=bool(gpus()))
+        return tf.function(self.step, input_signature=batch, jit_compile=by_xla)
 
     def gradients(self, variables, *batch):
         "The loss, and its gradient by each of `variables`."
