@@ -82,6 +82,7 @@ def test_step_is_by_the_sum_of_both_gradients(still, trained):
             loss = entropy(batch[1], twin(batch[0]))
         return [tf.convert_to_tensor(g) for g in tape.gradient(loss, by)]
 
+    loss = float(entropy(batch[1], twin(batch[0])))
     *at_words, g = gradients([*variables, words])
     r = 0.5 * np.linalg.norm(words.numpy(), axis=1).mean() * g / tf.norm(g)
     words.assign_add(r)
@@ -89,7 +90,7 @@ def test_step_is_by_the_sum_of_both_gradients(still, trained):
     words.assign_sub(r)
     twin.optimizer.apply(both, twin.trainable_variables)
 
-    step(*batch)
+    assert float(step(*batch)) == pytest.approx(loss, rel=1e-5)
     for ours, theirs in zip(network.get_weights(), twin.get_weights(), strict=True):
         assert np.allclose(ours, theirs, atol=1e-5)
 

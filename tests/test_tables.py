@@ -201,7 +201,7 @@ def test_a_tsv_keeps_as_many_rows_as_it_has_lines(tmp_path, rows):
 
 
 def test_a_file_is_closed_where_one_reading_of_it_fails(tmp_path):
-    path = write(tmp_path, "t.tsv", 'text\tlabel\n"a\t1\nb\t2\n')  # read as quoted, it fails
+    path = write(tmp_path, "t.tsv", 'text\tlabel\n"a"b\t1\nc\t2\n')  # read as quoted, it fails
     assert len(read_table(path, [], silent)) == 2
     gc.collect()  # it would find an open one, and pytest fails where it does
 

@@ -141,6 +141,15 @@ def test_checkpoint_of_another_fingerprint_is_refused(small_encoder, examples, t
         Checkpoint(network, tmp_path, "other").load()
 
 
+def test_checkpoint_that_would_not_fit_is_refused(small_encoder, tmp_path):
+    two, three = (build_network(load_encoder(small_encoder).model, n) for n in (2, 3))
+    for network in (two, three):
+        compile_network(network, 10, 1e-2, "float32")
+    Checkpoint(two, tmp_path, "x").save([], [])
+    with pytest.raises(ValueError, match="other texts or settings"):
+        Checkpoint(three, tmp_path, "x").load()
+
+
 def test_failed_checkpoint_leaves_the_one_before(small_encoder, tmp_path, monkeypatch):
     network = fresh(small_encoder).network
     checkpoint = Checkpoint(network, tmp_path, "x")
