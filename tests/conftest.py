@@ -1,11 +1,13 @@
 """Loaded before any test."""
 
 import contextlib
+import gc
 import json
 import os
 import shutil
 import signal
 import subprocess
+import warnings
 
 import pytest
 
@@ -32,6 +34,17 @@ def pytest_collection_modifyitems(items):
     """Begin with what takes longest: begun last, it would keep one of the workers waiting."""
     rank = {f"test_{name}": i for i, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
+@pytest.fixture
+def nothing_left_open():
+    """Fails where the test has left a file open that nobody holds any more."""
+    gc.collect()
+    with warnings.catch_warnings(record=True) as met:
+        warnings.simplefilter("always", ResourceWarning)
+        yield
+        gc.collect()
+    assert not [str(w.message) for w in met if issubclass(w.category, ResourceWarning)]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ No test uses the network: pip is pointed at a folder with small packages made he
 """
 
 import errno
-import gc
 import hashlib
 import json
 import os
@@ -219,7 +218,7 @@ def test_the_cache_folder_cannot_be_made(place, tmp_path, monkeypatch):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_the_disk_is_full_while_unpacking(place, monkeypatch):
+def test_the_disk_is_full_while_unpacking(place, monkeypatch, nothing_left_open):
     before = place.spoil()
 
     def full(*args):
@@ -229,7 +228,6 @@ def test_the_disk_is_full_while_unpacking(place, monkeypatch):
     monkeypatch.setattr(assets.shutil, "copyfileobj", full)
     fails(lambda: asset_path("tiny"), "No space left", "SENTIMENT_COURSE_HOME")
     assert contents(place.home) == before
-    gc.collect()  # it would find an open file, and pytest fails where it does
 
 
 def test_the_disk_is_full_while_pip_downloads(place):
