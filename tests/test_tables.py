@@ -199,9 +199,16 @@ def test_a_tsv_keeps_as_many_rows_as_it_has_lines(tmp_path, rows):
     assert len(read_table(path, [], silent)) == len(rows)
 
 
-def test_a_file_is_closed_where_one_reading_of_it_fails(tmp_path, nothing_left_open):
-    path = write(tmp_path, "t.tsv", 'text\tlabel\n"a"b\t1\nc\t2\n')  # read as quoted, it fails
-    assert len(read_table(path, [], silent)) == 2
+def test_a_text_is_closed_where_a_reading_of_it_fails():
+    opened = []
+
+    def again():
+        opened.append(io.StringIO('text\tlabel\n"a"b\t1\nc\t2\n', newline=""))
+        return opened[-1]
+
+    reading = formats.Reading(formats.Source(again), "\t", formats.QUOTED)
+    assert "quotation mark" in reading.error and opened
+    assert all(stream.closed for stream in opened)
 
 
 def test_cells_of_a_tsv_that_are_quoted_as_a_whole(tmp_path):
