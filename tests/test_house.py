@@ -254,3 +254,25 @@ def test_machine_rooms_are_numbered_without_gaps_or_doubles():
     """Two that were written at the same time may have taken the same number."""
     names = sorted(path.name for path in (ROOT / "nbs").glob("a*.ipynb"))
     assert [int(name[1:3]) for name in names] == list(range(1, len(names) + 1))
+
+
+def names_in(path):
+    """The names that the module at `path` has."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        else:
+            found |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("tool", sorted((ROOT / "tools").glob("*.py")), ids=lambda p: p.stem)
+def test_a_tool_finds_what_it_takes_from_another(tool):
+    """Some are run once in a month, and no other test would see that a name has moved."""
+    for node in ast.walk(ast.parse(tool.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (tool.parent / f"{node.module}.py").is_file():
+            taken = {alias.name for alias in node.names}
+            assert taken <= names_in(tool.parent / f"{node.module}.py"), node.module

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import nbformat
 from colab_cells import FIRST
-from run_notebook import EVAL_FALSE, SLOW, Client
+from run_notebook import EVAL_FALSE, Client
+from slow_cells import SLOW
 
 ROOT = Path(__file__).parent.parent
 VERSION = "import importlib.metadata as m; print(m.version('tensorflow'))"
