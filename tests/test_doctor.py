@@ -77,12 +77,17 @@ def test_quiet_without_an_error_output():
     assert (done.returncode, done.stdout) == (0, "done\n")
 
 
-def test_quiet_loads_tensorflow_without_a_word():
-    code = (
+@pytest.mark.parametrize(
+    "code",
+    [
         "from sentiment_course.doctor import quiet\n"
         "with quiet(): import tensorflow\n"
-        "tensorflow.get_logger().warning('not for a reader')"
-    )
+        "tensorflow.get_logger().warning('not for a reader')",
+        "from sentiment_course.encoders import load_tensorflow, quick_gelu\n"  # up to TensorFlow
+        "quick_gelu(load_tensorflow().ones([2]))",  # 2.20, XLA greets though it was told not to
+    ],
+)
+def test_tensorflow_loads_without_a_word(code):
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
