@@ -209,20 +209,15 @@ class EncoderLayer(layers.Layer):
 
     def __init__(self, config, dropout, **kwargs):
         super().__init__(**kwargs)
-        hidden, policy = config["hidden_size"], self.dtype_policy
-        epsilon = config["layer_norm_eps"]
+        policy, epsilon = self.dtype_policy, config["layer_norm_eps"]
+        dense = partial(layers.Dense, dtype=policy)
+        norm = partial(layers.LayerNormalization, epsilon=epsilon, dtype=policy)
         self.approximate = config.get("hidden_act", "gelu") != "gelu"
         self.attention = SelfAttention(config, dropout, name="attention", dtype=policy)
-        self.attention_norm = layers.LayerNormalization(
-            epsilon=epsilon, name="attention_norm", dtype=policy
-        )
-        self.expand = layers.Dense(
-            config["intermediate_size"], name="expand", dtype=policy
-        )
-        self.contract = layers.Dense(hidden, name="contract", dtype=policy)
-        self.norm = layers.LayerNormalization(
-            epsilon=epsilon, name="norm", dtype=policy
-        )
+        self.attention_norm = norm(name="attention_norm")
+        self.expand = dense(config["intermediate_size"], name="expand")
+        self.contract = dense(config["hidden_size"], name="contract")
+        self.norm = norm(name="norm")
         self.drop_attention = Dropout(dropout, name="drop_attention", dtype=policy)
         self.drop_network = Dropout(dropout, name="drop_network", dtype=policy)
 
