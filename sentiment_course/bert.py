@@ -244,8 +244,9 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
 
     def _files(self):
         "What `save` keeps, but for the note: name -> bytes."
-        files, scorer = self._weights(), self.scorer_
-        return files | ({SCORER: scorer} if scorer else {})
+        check_is_fitted(self)
+        scorer = self.scorer_  # first: making it takes most memory
+        return self._weights() | ({SCORER: scorer} if scorer else {})
 
     def _weights(self):
         "What of it was learned."

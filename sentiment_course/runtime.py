@@ -231,23 +231,20 @@ def assembled(sizes, bits, tensors, told):
             ("probabilities", kinds.FLOAT, sizes.classes),
         ]
     ]  # fmt: skip
-    graph = make.make_graph(
-        network(sizes, bits), "classifier", ends[:2], ends[2:], tensors
-    )
+    graph = make.make_graph(network(sizes, bits), "classifier", ends[:2], ends[2:])
     versions = [make.make_opsetid("", 18), make.make_opsetid("com.microsoft", 1)]
     model = make.make_model(graph, opset_imports=versions, ir_version=9)
     make.set_model_props(model, told)
+    model.graph.initializer.extend(tensors)  # last: each step before makes a copy
     return model
 
 # %% ../nbs/a09-runtime.ipynb #7run02a2
 def tensors(found, sizes, bits):
-    "The numbers in the types of `shapes`, in its order."
+    "The numbers in the types of `shapes`, in its order, one after another."
     from onnx.numpy_helper import from_array
 
-    made = []
     for name, (kind, _) in shapes(sizes, bits).items():
-        made.append(from_array(np.asarray(found[name], kind, order="C"), name))
-    return made
+        yield from_array(np.asarray(found[name], kind, order="C"), name)
 
 # %% ../nbs/a09-runtime.ipynb #a7run023
 def tokenizer_in(files):
