@@ -86,7 +86,7 @@ def test_threshold_leaves_out_what_it_says():
 
 
 def test_quotation_marks_and_hash_signs_stay():
-    assert load_ratings("movies").text.str.contains("''").any()
+    assert load_ratings().text.str.contains("''").any()
     assert load_ratings("tweets").text.str.contains("#").any()
 
 
@@ -230,6 +230,7 @@ def test_split_of_the_movies():
     assert (len(train), len(test)) == (8057, 2015)
     assert not set(train.text.str.casefold()) & set(test.text.str.casefold())
     assert set(train.id) | set(test.id) == set(table.id)
+    assert train.columns.equals(table.columns) and test.columns.equals(table.columns)
     shares = [(part.label == "positive").mean() for part in (train, test, table)]
     assert max(shares) - min(shares) < 1e-3
     assert not test.equals(split_reviews(table, seed=1)[1])
