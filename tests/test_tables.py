@@ -29,6 +29,7 @@ from sentiment_course.tables import (
     same_label,
     text_cells,
     write_table,
+    write_tables,
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -448,12 +449,12 @@ def test_half_a_character_is_read_as_such(tmp_path, said):
 def test_json_that_is_written_is_valid_json(tmp_path):
     inf = float("inf")
     table = pd.DataFrame(
-        {"x": [inf, -inf, np.nan, 1.5], "y": [[inf, np.nan], {"a": -inf}, None, "Infinity"]}
+        {"x": [inf, -inf, np.nan, 1.5], "y": [[inf, 2, "z"], {"a": -inf}, None, "Infinity"]}
     )
     write_table(table, tmp_path / "t.jsonl")
     lines = (tmp_path / "t.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line, parse_constant=silent) for line in lines] == [
-        {"x": "Infinity", "y": ["Infinity", None]}, {"x": "-Infinity", "y": {"a": "-Infinity"}},
+        {"x": "Infinity", "y": ["Infinity", 2, "z"]}, {"x": "-Infinity", "y": {"a": "-Infinity"}},
         {"x": None, "y": None}, {"x": 1.5, "y": "Infinity"},
     ]  # fmt: skip
 
@@ -744,6 +745,8 @@ def test_the_permissions_of_a_file_stay(tmp_path):
         path.chmod(mode)
         write_table(table, path, force=True)
         assert stat.S_IMODE(path.stat().st_mode) == mode
+    with pytest.raises(ValueError, match="force"):
+        write_table(table, path)
     before = os.umask(0o027)
     try:
         write_table(table, tmp_path / "new.csv")
@@ -763,12 +766,14 @@ def test_a_name_that_is_too_long_is_refused_before_the_work(tmp_path):
 
 
 def test_a_bad_place_is_refused_before_the_work(tmp_path):
+    (tmp_path / "folder.csv").mkdir()
     (tmp_path / "dangling.csv").symlink_to(tmp_path / "nowhere" / "o.csv")
     (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
     (tmp_path / "new.csv").symlink_to(tmp_path / "target.csv")
     os.mkfifo(tmp_path / "pipe.csv")
     for name, part in [("dangling.csv", "there is no folder .*nowhere"), ("pipe.csv", "not a file"),
-                       ("loop.csv", "link to itself"), ("o.xlsx", "should end in")]:  # fmt: skip
+                       ("loop.csv", "link to itself"), ("o.xlsx", "should end in"),
+                       ("folder.csv", "is a folder: name a file in it")]:  # fmt: skip
         with pytest.raises(ValueError, match=part):
             check_out(tmp_path / name, force=True)
     check_out(tmp_path / "new.csv", force=False)
@@ -790,3 +795,10 @@ def test_a_name_that_holds_another_separator_is_not_divided(tmp_path, ending):
     write_table(table, tmp_path / f"t{ending}")
     back = read_table(tmp_path / f"t{ending}", [], silent)
     assert list(back.columns) == ["a;b|c"] and values(back) == values(table)
+
+
+def test_blocks_of_a_tsv_are_quoted_alike(tmp_path):
+    first, second = pd.DataFrame({"a": ["plain"]}), pd.DataFrame({"a": ['a "mark"\nand a line']})
+    write_tables([first, second], tmp_path / "t.tsv", force=False)
+    back = read_table(tmp_path / "t.tsv", [], silent)
+    assert values(back) == values(first) + values(second)
