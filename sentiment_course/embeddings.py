@@ -273,7 +273,9 @@ def cooccurrences(
             both = np.array([tokens[at], contexts[at + offset]])
             pairs.append(both[:, both[1] >= 0])
     size, pairs = len(vocabulary), np.concatenate(pairs, axis=1)
-    return csr_matrix((np.ones(pairs.shape[1]), pairs), (size, size))
+    counts = csr_matrix((np.ones(pairs.shape[1]), pairs), (size, size))
+    counts.sum_duplicates()  # else some versions of SciPy keep each pair apart
+    return counts
 
 # %% ../nbs/08-embeddings.ipynb #ca1f9a4d
 RARE = 10  # tokens and contexts with fewer neighbours than this are left out
