@@ -285,9 +285,13 @@ ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 def _target(path):
     "The file that `path` is, or that it links to."
     try:
-        return path.resolve()
+        target = path.resolve()
+        in_a_circle = os.path.islink(target)  # from Python 3.13 on
     except RuntimeError:
-        raise ValueError(f"{path} is a link to itself: write elsewhere") from None
+        in_a_circle = True
+    if in_a_circle:
+        raise ValueError(f"{path} is a link to itself: write elsewhere")
+    return target
 
 # %% ../nbs/a04-tables.ipynb #aa32d254
 def check_out(path: Path, force: bool, endings=ENDINGS) -> None:
