@@ -303,7 +303,7 @@ REFUSED = [
     (lambda: cross_entropy([0, 1], [[0.5, 0.6], [0.5, 0.5]]), "row 0 sums to 1.1"),
     (lambda: cross_entropy([0, 1], [[2.0, -1.0], [0.5, 0.5]]), r"probabilities must lie in .0, 1"),
     (lambda: cross_entropy([0, 1, 0], HALF), "labels, of shape"),
-    (lambda: cross_entropy([0, 2], HALF), r"labels must lie in 0\.\.1"),
+    (lambda: cross_entropy([0, 2], HALF), r"labels must lie in 0..1"),
     (lambda: cross_entropy([0, 1], [0.5, 0.5]), "probabilities must have 2 axes"),
     (lambda: cross_entropy([[0.5, 0.6]], [[0.5, 0.5]]), "each row of labels must sum to 1"),
     (lambda: cross_entropy([[1.5, -0.5]], [[0.5, 0.5]]), r"labels must lie in .0, 1"),
@@ -317,7 +317,7 @@ REFUSED = [
     (lambda: cross_entropy_from_logits([0, 1], HALF, label_smoothing=1.5), "label_smoothing"),
     (lambda: cross_entropy_from_logits([0, 1], HALF, label_smoothing=NAN), "label_smoothing"),
     (lambda: cross_entropy_gradient([0, 1], HALF, label_smoothing=-0.1), "label_smoothing"),
-    (lambda: cross_entropy_gradient([0, 2], HALF), r"labels must lie in 0\.\.1"),
+    (lambda: cross_entropy_gradient([0, 2], HALF), r"labels must lie in 0..1"),
     (lambda: binary_cross_entropy([0, 1], [0.5]), "labels has the shape .* probabilities has"),
     (lambda: binary_cross_entropy([0, 1], [0.5, 1.5]), r"probabilities must lie in .0, 1"),
     (lambda: binary_cross_entropy([0, 2], [0.5, 0.5]), r"labels must lie in .0, 1"),
@@ -340,7 +340,7 @@ REFUSED = [
     (lambda: numerical_gradient(np.sum, [NAN]), "x holds NaN"),
     (
         lambda: numerical_gradient(lambda x: x, [1.0, 2.0]),
-        r"function must return one number, its result has the shape \(2,\)",
+        r"function must return one number, its result has the shape .2,.",
     ),
 ]
 
