@@ -324,6 +324,8 @@ REFUSED = [
     (lambda: binary_cross_entropy([], []), "labels is empty"),
     (lambda: binary_cross_entropy_from_logits([0, 1], [[0.5], [1]]), "labels has the shape"),
     (lambda: binary_cross_entropy_from_logits([-1, 1], [0.5, 1]), r"labels must lie in .0, 1"),
+    (lambda: binary_cross_entropy_from_logits([0, 1], [0.5, np.nan]), "^logits holds NaN"),
+    (lambda: cross_entropy_gradient([0], [[0.5, np.nan]]), "^logits holds NaN"),
     (lambda: binary_cross_entropy_gradient([1], [NAN]), "logits holds NaN"),
     (lambda: half_squared_error([1, 2], [1]), "y has the shape .* y_hat has"),
     (lambda: half_squared_error_gradient([1, 2], [[1, 2]]), "y has the shape"),
