@@ -10,6 +10,7 @@ changes, drawn at random. It works on a copy of what is committed.
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -17,14 +18,15 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from tqdm.auto import tqdm
+
 ROOT = Path(__file__).resolve().parent.parent
-# A line that is a text is a docstring. TensorFlow at work cannot be forked.
+# A line that is a text is a docstring.
 SETTINGS = """[mutmut]
 source_paths=sentiment_course
 only_mutate=sentiment_course/{module}.py
 do_not_mutate_patterns=^ *"[^"]*"$
 use_git_change_detection=false
-process_isolation={isolation}
 also_copy=
     settings.ini
     pytest.ini
@@ -44,10 +46,8 @@ def prepare(folder, module, tests):
         ["git", "archive", "HEAD", *parts.split()], cwd=ROOT, stdout=subprocess.PIPE, check=True
     )
     subprocess.run(["tar", "x", "-C", folder], input=archive.stdout, check=True)
-    source = (folder / "sentiment_course" / f"{module}.py").read_text(encoding="utf-8")
-    isolation = "forkserver" if "keras" in source else "fork"
     selection = "\n    ".join(f"tests/{name}" for name in tests)
-    settings = SETTINGS.format(module=module, isolation=isolation, tests=selection)
+    settings = SETTINGS.format(module=module, tests=selection)
     (folder / "setup.cfg").write_text(settings)
 
 
@@ -56,15 +56,32 @@ def drawn(folder, module, count, seed):
     subprocess.run(["mutmut", "run", "none"], cwd=folder, capture_output=True)  # it only makes them
     made = folder / "mutants" / "sentiment_course" / f"{module}.py.meta"
     names = sorted(json.loads(made.read_text())["exit_code_by_key"])
-    return random.Random(seed).sample(names, min(count, len(names)))
+    return random.Random(seed).sample(names, min(count or len(names), len(names)))
 
 
-def verdicts(folder):
+def by_forks(folder, names, tests):
     """Name of a change -> "killed", "survived", "no tests" (none runs it), "timeout" ..."""
+    run = ["mutmut", "run", "--max-children", "1", *names]
+    if subprocess.run(run, cwd=folder, stdout=sys.stderr).returncode:
+        sys.exit("mutate: mutmut could not run the tests, see above")
     command = ["mutmut", "results", "--all", "true"]
     told = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout
     found = dict(line.strip().rsplit(": ", 1) for line in told.splitlines())
     return {name: verdict for name, verdict in found.items() if verdict != "not checked"}
+
+
+def by_processes(folder, names, tests):
+    """The same where Keras is at work, which cannot be forked; what no test runs survives too."""
+    command = [sys.executable, "-m", "pytest", "-xqp", "no:cacheprovider", *tests]
+    quietly = {"cwd": folder / "mutants", "capture_output": True}
+
+    def notice(name):
+        environment = os.environ | {"MUTANT_UNDER_TEST": name}
+        return subprocess.run(command, env=environment, **quietly).returncode != 0
+
+    if notice(""):
+        sys.exit("mutate: the tests fail before anything is changed")
+    return {name: "killed" if notice(name) else "survived" for name in tqdm(names)}
 
 
 def main():
@@ -77,11 +94,10 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(folder, args.module, args.tests)
-        names = drawn(folder, args.module, args.sample, args.seed) if args.sample else []
-        command = ["mutmut", "run", "--max-children", "1", *names]
-        if subprocess.run(command, cwd=folder, stdout=sys.stderr).returncode:
-            sys.exit("mutate: mutmut could not run the tests, see above")
-        found = verdicts(folder)
+        names = drawn(folder, args.module, args.sample, args.seed)
+        source = (folder / "sentiment_course" / f"{args.module}.py").read_text(encoding="utf-8")
+        judge = by_processes if "keras" in source else by_forks
+        found = judge(folder, names, [f"tests/{name}" for name in args.tests])
         for name in (n for n, verdict in found.items() if verdict == "survived"):
             subprocess.run(["mutmut", "show", name], cwd=folder)
         print(args.module, dict(Counter(found.values())))
