@@ -256,9 +256,7 @@ def cooccurrences(
     analyzer: str = "word",
     ngrams: int = 2,
     window: int = 2,  # how many places before and after a token count as near
-) -> (
-    csr_matrix
-):  # (tokens, tokens): how often the second, a unit, stands near the first
+) -> csr_matrix:  # (tokens, tokens): how often a unit stands near a token
     "Count which units stand near each token, outside it and in the same text."
     gap = [None] * (window + ngrams)  # so that texts do not touch
     flat = gap + [unit for units in unit_lists for unit in (*units, *gap)]

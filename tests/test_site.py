@@ -197,9 +197,11 @@ def test_a_plot_with_shades_or_filled_labels_keeps_a_light_ground():
 
 
 def test_plots_without_words_are_listed():
-    cells = [plotting('#| fig-alt: "A line"\na()'), plotting("b()")]
-    found = list(site_figures.undescribed({"cells": cells}, "x.ipynb"))
-    assert [(p.page, p.what) for p in found] == [("x.ipynb", "cell ab draws, and has no fig-alt")]
+    both = '#| fig-alt: "A line"\n#| fig-cap: "It rises."\na()'
+    cells = [plotting(both), plotting('#| fig-cap: "It falls."\nb()'), plotting("c()")]
+    found = [(p.page, p.what) for p in site_figures.undescribed({"cells": cells}, "x.ipynb")]
+    lacks = [("x.ipynb", f"cell ab draws, and has no {name}") for name in ("fig-alt", "fig-cap")]
+    assert found == [lacks[0], *lacks]
 
 
 def test_every_plot_of_the_course_says_in_words_what_it_shows():

@@ -54,12 +54,13 @@ def titles(source):
 
 
 def undescribed(notebook, name):
-    """A problem for each plot of a notebook whose cell has no fig-alt."""
+    """A problem for each plot of a notebook whose cell lacks fig-alt or fig-cap."""
     for cell in notebook["cells"]:
         source = source_of(cell["source"])
         draws = cell["cell_type"] == "code" and any(map(is_plot, cell["outputs"]))
-        if draws and not option(source, "fig-alt"):
-            yield Problem(name, f"cell {cell.get('id')} draws, and has no fig-alt")
+        for said in ("fig-alt", "fig-cap"):
+            if draws and not option(source, said):
+                yield Problem(name, f"cell {cell.get('id')} draws, and has no {said}")
 
 
 def figure(data, alt, caption, number):
