@@ -33,6 +33,7 @@ with quiet():
         stopped,
         to_keep,
         train_epoch,
+        validate,
         weights_of,
     )
 
@@ -95,12 +96,63 @@ def test_best_epoch_and_early_stop():
 
     better, worse = history((0.5, 0.8), (0.6, 0.9)), history((0.5, 0.9), (0.4, 0.8))
     assert to_keep(better, 400) and not to_keep(worse, 400)
+    assert to_keep(history((0.5, 0.8), (0.6, 0.7), (0.4, 0.9)), 400)
     assert to_keep(worse, 8)  # a tenth of eight texts is less than chance
     assert to_keep(history((0.5, 0.9), (0.6, 0.9)), 400)
     assert not to_keep(history((0.5, 0.9), (0.4, 0.88), (0.4, 0.86)), 400)  # the best, not the last
     assert stopped(history((0.4, 1), (0.5, 1), (0.6, 1)))
     assert not stopped(history((0.4, 1), (0.6, 1), (0.5, 1))) and not stopped(history((0.4, 1)))
     assert to_keep([{"epoch": 1}, {"epoch": 2}], 0)
+
+
+def test_validation_by_hand(monkeypatch, examples):
+    logits = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    monkeypatch.setattr(training, "logits_of", lambda network, tokens: logits)
+    aside = examples.at([0, 1, 3])  # of the classes 0, 1, 1
+    found = validate(None, aside)
+    assert found["validation_accuracy"] == 2 / 3
+    surprises = np.log1p(np.exp([-2, -1, 1]))
+    assert np.isclose(found["validation_loss"], surprises.mean())
+    assert validate(None, examples.at([])) == {}
+
+
+class Written:
+    """What a writer of TensorBoard was told."""
+
+    def __init__(self):
+        self.points, self.flushed = [], False
+
+    def add_scalar(self, *point):
+        self.points.append(point)
+
+    def flush(self):
+        self.flushed = True
+
+
+def test_curves_go_by_group_name_and_step():
+    curves = Curves(None)
+    curves.writer = Written()
+    curves.add_epoch({"epoch": 2, "seconds": 1.5, "loss": 0.25})
+    assert curves.writer.points == [("epoch/loss", 0.25, 2)] and curves.writer.flushed
+
+
+def test_an_epoch_tells_its_loss_and_is_silent_unless_asked(
+    small_encoder, examples, eagerly, capsys
+):
+    step, curves = fresh(small_encoder), Curves(None)
+    curves.writer = Written()
+    batches = examples.batches(20, [0, 0])
+    row = train_epoch(step.network, step, batches, curves, "epoch 1")
+    assert set(row) == {"loss", "seconds"} and capsys.readouterr().err == ""
+    names = ["step/loss", "step/learning_rate"]
+    assert [(name, at) for name, _, at in curves.writer.points] == [
+        (name, count) for count in (1, 2) for name in names
+    ]
+    assert np.isclose(
+        row["loss"], np.mean([v for n, v, _ in curves.writer.points if n == names[0]])
+    )
+    train_epoch(step.network, step, batches, Curves(None), "epoch 2", verbose=True)
+    assert "epoch 2" in capsys.readouterr().err
 
 
 def train(step, examples, checkpoint, epochs):
@@ -191,6 +243,11 @@ def test_parameter_that_cannot_be_kept_is_named(value):
         as_data(value, "rate")
 
 
+def test_label_that_cannot_be_kept_is_named():
+    with pytest.raises(ValueError, match="a label cannot be saved"):
+        note_of("A", ["good", b"bad"], {})
+
+
 OLD, NEW = ({name: f"{kind} {name}".encode() for name in FILES} for kind in ("old", "new"))
 
 
@@ -238,7 +295,7 @@ def test_note_that_lists_other_files_is_damaged(saved, name):
 )  # fmt: skip
 def test_note_that_makes_no_sense_is_damaged(saved, told):
     change(saved, **told)
-    with pytest.raises(ValueError, match=r"damaged \(classifier.json\)"):
+    with pytest.raises(ValueError, match=r"model is damaged \(classifier.json\)"):
         read_model(saved, "A")
 
 
