@@ -492,7 +492,11 @@ def _by_class(labels, given, classes):
     scores = precision_recall_fscore_support(
         labels, given, labels=list(classes), zero_division=float("nan")
     )
-    columns = {"precision": scores[0], "recall": scores[1], "reviews": scores[3]}
+    columns = {
+        "precision": scores[0],
+        "recall": scores[1],
+        "reviews": scores[3].astype(int),
+    }
     return pd.DataFrame(columns, index=classes).round(3).to_string(na_rep="never")
 
 # %% ../nbs/a19-cli.ipynb #a9ins002

@@ -14,7 +14,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -100,16 +100,12 @@ class Embeddings(layers.Layer):
     def __init__(self, config, dropout, **kwargs):
         super().__init__(**kwargs)
         hidden, policy = config["hidden_size"], self.dtype_policy
+        table = partial(layers.Embedding, output_dim=hidden)
         # in float32: else, for a few of its rows, the whole table would be converted
-        self.word = layers.Embedding(
-            config["vocab_size"], hidden, name="word", dtype="float32"
-        )
-        self.position = layers.Embedding(
-            config["max_position_embeddings"], hidden, name="position", dtype=policy
-        )
-        self.segment = layers.Embedding(
-            config["type_vocab_size"], hidden, name="segment", dtype=policy
-        )
+        self.word = table(config["vocab_size"], name="word", dtype="float32")
+        places, kinds = config["max_position_embeddings"], config["type_vocab_size"]
+        self.position = table(places, name="position", dtype=policy)
+        self.segment = table(kinds, name="segment", dtype=policy)
         self.norm = layers.LayerNormalization(
             epsilon=config["layer_norm_eps"], name="norm", dtype=policy
         )
@@ -190,9 +186,18 @@ def in_one_pass():
 
     parts = (gelu_forward, gelu_backward)
     forward, backward = (tf.function(part, jit_compile=True) for part in parts)
-    with quiet(), tf.device("CPU"):  # XLA greets when it first compiles
-        forward(tf.zeros([1]))
-    return tf.custom_gradient(lambda x: (forward(x), partial(backward, x)))
+    passes = tf.custom_gradient(lambda x: (forward(x), partial(backward, x)))
+
+    @cache
+    def greet():  # as XLA does when it first compiles, on a card once more
+        with quiet(), tf.init_scope(), tf.device("CPU"):
+            forward(tf.zeros([1]))
+
+    def quick(x):
+        greet()
+        return passes(x)
+
+    return quick
 
 
 quick_gelu = in_one_pass() if keras.backend.backend() == "tensorflow" else None
@@ -490,13 +495,17 @@ def load_encoder(
     be had.
     """
     is_address = str(handle).startswith(("https://", "http://"))
-    if is_address or Path(handle, "saved_model.pb").is_file():
+    is_program = handle not in OWN and Path(handle, "saved_model.pb").is_file()
+    if is_address or is_program:
         from sentiment_course.hub import load_module  # a later chapter: not at the top
 
         return load_module(handle, precision, dropout, seed)
     return read_published(_folder_of(handle), precision, dropout, seed, keep)
 
 # %% ../nbs/11-encoders.ipynb #9e7122x1
+OWN = ("minilm", "multilingual")  # whatever lies in the folder of work under this name
+
+
 def _folder_of(handle):
     "The folder with the published files of an encoder, fetched where it is missing."
     if handle == "minilm":

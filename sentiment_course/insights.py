@@ -370,7 +370,9 @@ def _harmless(table):
     "`table` with no text that a spreadsheet would run."
 
     def guarded(value):
-        risky = isinstance(value, str) and value.lstrip().startswith(tuple("=+-@"))
+        risky = isinstance(value, str) and value.lstrip().startswith(
+            tuple("=+-@＝＋－＠")
+        )
         return f"'{value}" if risky else value
 
     return pd.DataFrame(

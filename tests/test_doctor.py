@@ -89,6 +89,7 @@ def test_quiet_without_an_error_output():
 )
 def test_tensorflow_loads_without_a_word(code):
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    environment |= {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 

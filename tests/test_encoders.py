@@ -14,6 +14,7 @@ from sentiment_course.doctor import quiet
 from sentiment_course.reviews import SOURCES, load_ratings
 
 with quiet():
+    from sentiment_course import encoders, hub
     from sentiment_course.encoders import (
         Dropout,
         build_encoder,
@@ -283,3 +284,16 @@ def test_dropout_drops_a_tenth_others_each_time_and_keeps_the_mean():
     again(ones)
     assert np.array_equal(again(ones, training=True), first)
     assert np.array_equal(Dropout(0.0)(ones, training=True), ones)
+
+
+@pytest.mark.parametrize("name", ["minilm", "multilingual"])
+def test_a_program_that_lies_about_under_the_name_of_the_courses_own_is_not_run(
+    tmp_path, monkeypatch, name
+):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "saved_model.pb").write_bytes(b"a program")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "load_module", lambda *told: pytest.fail("it was run"))
+    monkeypatch.setattr(encoders, "read_published", lambda folder, *told: folder)
+    monkeypatch.setattr(encoders, "_folder_of", lambda handle: f"the course's {handle}")
+    assert load_encoder(name) == f"the course's {name}"

@@ -15,6 +15,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -75,13 +76,19 @@ def by_processes(folder, names, tests):
     command = [sys.executable, "-m", "pytest", "-xqp", "no:cacheprovider", *tests]
     quietly = {"cwd": folder / "mutants", "capture_output": True}
 
-    def notice(name):
+    def verdict(name, limit=None):
         environment = os.environ | {"MUTANT_UNDER_TEST": name}
-        return subprocess.run(command, env=environment, **quietly).returncode != 0
+        try:
+            done = subprocess.run(command, env=environment, timeout=limit, **quietly)
+        except subprocess.TimeoutExpired:
+            return "timeout"
+        return "killed" if done.returncode else "survived"
 
-    if notice(""):
+    start = time.perf_counter()
+    if verdict("") != "survived":
         sys.exit("mutate: the tests fail before anything is changed")
-    return {name: "killed" if notice(name) else "survived" for name in tqdm(names)}
+    limit = 60 + 10 * (time.perf_counter() - start)
+    return {name: verdict(name, limit) for name in tqdm(names)}
 
 
 def main():
@@ -95,9 +102,10 @@ def main():
         folder = Path(temporary)
         prepare(folder, args.module, args.tests)
         names = drawn(folder, args.module, args.sample, args.seed)
-        source = (folder / "sentiment_course" / f"{args.module}.py").read_text(encoding="utf-8")
-        judge = by_processes if "keras" in source else by_forks
-        found = judge(folder, names, [f"tests/{name}" for name in args.tests])
+        tests = [f"tests/{name}" for name in args.tests]
+        read = [folder / name for name in (f"sentiment_course/{args.module}.py", *tests)]
+        keras = any("encoders" in path.read_text(encoding="utf-8") for path in read)
+        found = (by_processes if keras else by_forks)(folder, names, tests)
         for name in (n for n, verdict in found.items() if verdict == "survived"):
             subprocess.run(["mutmut", "show", name], cwd=folder)
         print(args.module, dict(Counter(found.values())))
