@@ -181,6 +181,16 @@ def _usual_modes(made, target):
     ):
         path.chmod(probe.stat().st_mode & 0o777)
 
+# %% ../nbs/a01-files.ipynb #a1target
+def target_of(
+    path,  # a file or a folder, there or not
+) -> Path:
+    "The place that `path` is or links to. `ValueError` for a link to itself."
+    target = Path(os.path.realpath(path))
+    if os.path.islink(target):
+        raise ValueError(f"{path} is a link to itself: name another place")
+    return target
+
 # %% ../nbs/a01-files.ipynb #a1swap10
 @contextlib.contextmanager
 def replacing(
@@ -191,7 +201,7 @@ def replacing(
     Raises `OSError` before the block where it could not, or another process is at it;
     `KeyboardInterrupt` after the block where Ctrl-C was pressed in it, and swallowed.
     """
-    target = Path(target).resolve()  # a link stays a link
+    target = target_of(target)  # a link stays a link
     target.parent.mkdir(parents=True, exist_ok=True)
     with _locked(target):
         _mend(target)
@@ -210,7 +220,7 @@ def put_back(
     target: Path,  # a file or a folder, there or not
 ):
     "Mend what a killed `replacing` left of `target`, unless one is at work."
-    target = Path(target).resolve()
+    target = target_of(target)
     if _beside(target).exists():
         with contextlib.suppress(OSError), _locked(target):
             _mend(target)
@@ -287,7 +297,7 @@ def _note_bytes(path):
     for _ in range(100):
         with contextlib.suppress(FileNotFoundError):
             return (path / NOTE).read_bytes()
-        if not _beside(path.resolve()).exists():
+        if not _beside(target_of(path)).exists():
             break
         time.sleep(0.01)
     return (path / NOTE).read_bytes()

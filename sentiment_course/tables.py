@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .files import check_free, decoded, excerpt, put_file
+from .files import check_free, decoded, excerpt, put_file, target_of
 from .formats import BLOCK, READABLE, SEPARATORS, JsonRows, excel
 from .formats import file_source, long_fields, opener, parquet
 from .formats import separated, sound
@@ -281,24 +281,12 @@ def read_labelled(
 # %% ../nbs/a04-tables.ipynb #fc665faf
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
-
-def _target(path):
-    "The file that `path` is, or that it links to."
-    try:
-        target = path.resolve()
-        in_a_circle = os.path.islink(target)  # from Python 3.13 on
-    except RuntimeError:
-        in_a_circle = True
-    if in_a_circle:
-        raise ValueError(f"{path} is a link to itself: write elsewhere")
-    return target
-
 # %% ../nbs/a04-tables.ipynb #aa32d254
 def check_out(path: Path, force: bool, endings=ENDINGS) -> None:
     "Raise `ValueError` where a file with one of these `endings` cannot be written."
     if path.suffix.lower() not in endings:
         raise ValueError(f"{path} should end in {', '.join(endings)}")
-    place = _target(path)
+    place = target_of(path)
     if len(os.fsencode(place.name)) > 240:  # of 255, for the other name is longer
         raise ValueError(
             f"the name {place.name[:20]}… is too long: choose a shorter one"

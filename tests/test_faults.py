@@ -87,14 +87,19 @@ FAULTS = {
 }  # fmt: skip
 
 
+def exists(test):
+    """Whether there is a test that is called so: file::function."""
+    name, function = test.split("::")
+    tree = ast.parse((TESTS / name).read_text(encoding="utf-8"))
+    return function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
 @pytest.mark.parametrize("number", range(1, 27))
 def test_each_fault_has_tests_that_exist(number):
     right, tests = FAULTS[number]
     assert right and tests
     for test in tests:
-        name, function = test.split("::")
-        tree = ast.parse((TESTS / name).read_text(encoding="utf-8"))
-        assert function in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}, test
+        assert exists(test), test
 
 
 def silent(sentence):

@@ -271,3 +271,13 @@ def test_an_error_names_the_file_that_was_wanted(tmp_path):
 def test_an_excerpt_is_in_quotes_and_no_longer_than_asked():
     assert excerpt("a\n") == r"'a\n'" and excerpt("a" * 60) == repr("a" * 60)
     assert excerpt("a" * 61) == repr("a" * 59 + "…") and excerpt("good", 3) == "'go…'"
+
+
+def test_a_link_to_itself_is_refused_in_a_sentence(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(ValueError, match="loop is a link to itself"), files.replacing(loop):
+        pass
+    with pytest.raises(ValueError, match="loop is a link to itself"):
+        files.put_back(loop)
+    assert loop.is_symlink()

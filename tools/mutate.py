@@ -47,8 +47,7 @@ def prepare(folder, module, tests):
         ["git", "archive", "HEAD", *parts.split()], cwd=ROOT, stdout=subprocess.PIPE, check=True
     )
     subprocess.run(["tar", "x", "-C", folder], input=archive.stdout, check=True)
-    selection = "\n    ".join(f"tests/{name}" for name in tests)
-    settings = SETTINGS.format(module=module, tests=selection)
+    settings = SETTINGS.format(module=module, tests="\n    ".join(tests))
     (folder / "setup.cfg").write_text(settings)
 
 
@@ -100,9 +99,9 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        prepare(folder, args.module, args.tests)
-        names = drawn(folder, args.module, args.sample, args.seed)
         tests = [f"tests/{name}" for name in args.tests]
+        prepare(folder, args.module, tests)
+        names = drawn(folder, args.module, args.sample, args.seed)
         read = [folder / name for name in (f"sentiment_course/{args.module}.py", *tests)]
         keras = any("encoders" in path.read_text(encoding="utf-8") for path in read)
         found = (by_processes if keras else by_forks)(folder, names, tests)
