@@ -104,7 +104,7 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
         validation_split=0.05,  # share of the texts set aside to choose the epoch
         perturbation=1.0,  # of the words, in mean lengths of a word vector; 0: none
         class_weight=None,  # or "balanced", or {label: how much an error on it counts}
-        vocabulary="met",  # of a large one: what is spelled in characters met; or "all"
+        vocabulary="met",  # pieces kept: spelled in characters met; "all"; "used" ones
         seed=0,  # same seed, same result
         checkpoint_dir=None,  # folder for a training that can be resumed
         log_dir=None,  # folder for curves that TensorBoard shows
@@ -195,13 +195,16 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
 
     def _widen(self):
         "Take back the word vectors that texts other than those of training need."
-        if "whole_vocabulary" not in self.encoder_.config:
+        large = "whole_vocabulary" in self.encoder_.config
+        if not large or self.vocabulary == "used":
             return
-        encoder, network = self.encoder_, self.network_
-        known = partial(pieces_spelled, characters=encoder.characters)
+        known = partial(pieces_spelled, characters=self.encoder_.characters)
         keep = known if self.vocabulary == "met" else None
+        its = {v.path: v for v in self.network_.weights if v.path != WORDS}
+        its = {k: np.array(keras.ops.convert_to_numpy(v)) for k, v in its.items()}
+        self.encoder_ = self.network_ = None  # with their memory: larger ones follow
+        give_back_memory()
         self._build(partial(load_encoder, self.encoder, keep=keep))
-        its = {v.path: v for v in network.weights if v.path != WORDS}
         for variable in self.network_.weights:
             if variable.path in its:
                 variable.assign(its[variable.path])
@@ -312,7 +315,7 @@ def check_settings(s, classes):
         raise ValueError(f"encoder must be a name or a folder, not {s.encoder!r}")
     one_of(s.trainable, "trainable", ("all", "head"))
     one_of(s.precision, "precision", PRECISIONS)
-    one_of(s.vocabulary, "vocabulary", ("met", "all"))
+    one_of(s.vocabulary, "vocabulary", ("met", "all", "used"))
     for name, least in [("epochs", 1), ("batch_size", 1), ("max_length", 3)]:
         whole_number(getattr(s, name), name, least)
     whole_number(s.seed, "seed", 0, 2**32 - 1)

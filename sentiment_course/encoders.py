@@ -417,7 +417,7 @@ class Encoder:
 
 # %% ../nbs/11-encoders.ipynb #a5c1d004
 def encoder_from(
-    files: dict,  # name -> bytes: the three files, and `tokenizer_config.json`, if any
+    files: dict,  # name -> bytes: the three files, the weights taken out of it as read
     folder: Path,  # where they come from: what errors name
     precision: str = "float32",
     dropout: float = 0.1,
@@ -426,7 +426,7 @@ def encoder_from(
 ) -> Encoder:
     "The encoder in published files. Raises `ValueError` before it takes memory for it."
     config, lowercase = _read_config(files, folder)
-    arrays = _read_arrays(files["model.safetensors"], config, folder)
+    arrays = _read_arrays(files.pop("model.safetensors"), config, folder)
     config = _as_bert(config, arrays)
     tokenizer = tokenizer_from(files, folder, config["vocab_size"], lowercase)
     if keep and isinstance(tokenizer, Tokenizer):
