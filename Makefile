@@ -1,4 +1,4 @@
-# make course   set up, climb the ladder, save the best classifier, build the site
+# make course   set up, climb the ladder, train the general classifier, build the site
 # make test     everything that must hold before a change is merged
 # make chapters        run the slow cells of the notebooks too, and write down what with: hours
 # make test-machines   the numeric tests and notebooks again as on other machines: threads, seeds, order
@@ -14,15 +14,18 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 .PHONY: course test chapters test-machines bench lab docs serve clean
 
 course: .venv/.installed-docs
-	@$(BIN)/sentiment-course assets reviews minilm multilingual
+	@$(BIN)/sentiment-course assets reviews minilm chinese multilingual
 	@$(BIN)/sentiment-course ladder --out models
-	@echo "The best classifier, on sentences that it has never seen:"
+	@$(BIN)/sentiment-course general
+	@echo "The general classifier, on sentences that it has never seen:"
 	@printf '%s\n' "The battery died after two days." "I would buy it again tomorrow." \
-		"Not bad at all for the price." "The plot is thin, but you leave the cinema smiling." \
-		| $(BIN)/sentiment-course predict --model models/reviews -
+		"The plot is thin, but you leave the cinema smiling." \
+		"手机用了两天就坏了。" "房间干净，服务也很热情。" \
+		| $(BIN)/sentiment-course predict -
 	@$(BIN)/python tools/build_site.py
 	@echo
-	@echo "classifier   models/reviews       sentiment-course predict --model models/reviews your.csv"
+	@echo "general      models/reviews       sentiment-course predict your.csv"
+	@echo "films        models/films         sentiment-course predict --model models/films your.csv"
 	@echo "ladder       models/ladder.csv    models/ladder.svg"
 	@echo "site         _docs                make serve"
 	@echo "notebooks    nbs                  make lab"
@@ -43,7 +46,7 @@ test-machines: .venv/.installed-dev
 	$(BIN)/python tools/test_machines.py
 
 bench: .venv/.installed-dev benchmarks/.venv/.installed
-	$(BIN)/python benchmarks/score.py models/reviews benchmarks/.venv/bin/python
+	$(BIN)/python benchmarks/score.py models/films benchmarks/.venv/bin/python
 
 benchmarks/.venv/.installed: benchmarks/requirements.txt
 	$(PYTHON) -m venv benchmarks/.venv

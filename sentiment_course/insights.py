@@ -20,10 +20,11 @@ from . import __version__
 from .baselines import TfidfClassifier
 from .clauses import clause_table
 from .files import check_free, replacing
+from .general import CHINESE, not_marked, parts
 from .insights_page import LOOK, bars, curve, insights_page
 from .privacy import mask_all
 from .resources import VENTURE
-from .reviews import clean_text, load_chinese_reviews, load_reviews
+from .reviews import clean_text, load_reviews
 from .tables import read_blocks, text_cells, whole_table, write_table
 
 # %% ../nbs/a17-insights.ipynb #in000104
@@ -191,8 +192,7 @@ def _english(model):
     encoder, key = load_encoder("minilm", dropout=0), clause_key()
     vectors = lambda texts: encoder_vectors(texts, encoder)  # noqa: E731
     if model is None:
-        rated = load_reviews("amazon")
-        rated = rated[rated.id.str.split("_").str[0].astype(int) % 16 != 1]
+        rated = not_marked(load_reviews("amazon"))
         head = LogisticRegression(C=10, max_iter=1000)
         head.fit(vectors(rated.text.tolist()), rated.label == "positive")
         praise = lambda texts, vectors: head.decision_function(vectors)  # noqa: E731
@@ -208,9 +208,11 @@ def _english(model):
 # %% ../nbs/a17-insights.ipynb #in000017
 def _chinese(model):
     "Judge Chinese clauses."
-    lines = load_chinese_reviews().drop_duplicates("text")
-    lines = lines.sample(12_000, random_state=0)
-    learn, unseen = lines.iloc[:10_000], lines.iloc[10_000:]
+    learn, unseen = parts(CHINESE)  # the general classifier has not met the latter
+    learn, unseen = (
+        learn.sample(10_000, random_state=0),
+        unseen.sample(2_000, random_state=0),
+    )
     unseen = unseen[unseen.text.str.len() <= 40]
     if model is None:
         model = TfidfClassifier().fit(learn.text.tolist(), learn.label.tolist())
@@ -433,7 +435,7 @@ def _write(found, title, folder):
 def insights(
     path,  # a table of reviews, of any kind that `read_table` reads
     out: Path,  # the folder to write
-    model=None,  # a trained classifier of two labels; else the general one
+    model=None,  # a trained classifier of two labels; else a head
     text_column: str = "text",
     force: bool = False,  # replace what is there
     note=print,  # is told in a sentence what should be known

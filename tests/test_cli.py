@@ -24,13 +24,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sentiment_course import __version__, cli
+from sentiment_course import __version__, cli, fitting
 from sentiment_course import files as files_room
 from sentiment_course import formats as format_room
 from sentiment_course import ladder as ladder_room
 from sentiment_course import runtime as runtime_room
 from sentiment_course import scoring as scoring_room
 from sentiment_course import tables as table_room
+from sentiment_course.baselines import TfidfClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Keras's own
 
@@ -197,7 +198,6 @@ def test_version(run):
         (["fit", "--data", "x.csv", "--model", "m", "--epochs", "0"], ["--epochs"]),
         (["fit", "--data", "x.csv", "--model", "m", "--epochs", "many"], ["--epochs", "integer"]),
         (["fit", "--data", "x.csv", "--model", "m", "--max-length", "513"], ["--max-length"]),
-        (["predict", "x.csv"], ["--model"]),
         (["predict", "--model", "m"], ["reviews"]),
         (["predict", "--model", "m", "x.csv", "--colour"], ["--colour"]),
         (["evaluate", "--model", "m"], ["reviews"]),
@@ -505,7 +505,9 @@ def test_fit_saves_tfidf_where_it_is_better_and_predict_and_evaluate_take_it(
 ):
     monkeypatch.setattr(ladder_room, "bert_class", lambda: Guesses)
     code, out, err = run("fit", "--data", reviews(copies=5), "--model", "model")
-    assert code == 0 and "TF-IDF is kept: right on 100.0% of 60 held out; none is better" in out
+    assert (
+        code == 0 and "TF-IDF is kept: right on 100.0% of 60 held out; none is right on more" in out
+    )
     assert "what TF-IDF says of each label" in out
     note = json.loads((here / "model/classifier.json").read_text())
     assert note["kind"] == "TfidfClassifier" and note["version"] == __version__
@@ -535,7 +537,7 @@ def test_fit_saves_bert_where_it_is_clearly_better(run, here, monkeypatch):
     monkeypatch.setattr(ladder_room, "bert_class", lambda: Knows)
     code, out, err = run("fit", "--data", "r.csv", "--model", "model")
     assert code == 0 and "fine-tuned encoder is kept: right on 100.0% of 60 held out" in out
-    assert "TF-IDF, which is cheaper, only on" in out
+    assert "none is right on more (frozen encoder " in out
     assert "kind" not in json.loads((here / "model/classifier.json").read_text())
 
 
@@ -1038,9 +1040,81 @@ def climbed(monkeypatch):
     return made
 
 
+def test_without_a_model_the_general_one_answers_and_it_is_said(run, fails, here):
+    write_csv("r.csv", ["text", "label"], [["good", "positive"], ["bad", "negative"]])
+    fails(["predict", "r.csv"], "no --model", "models/reviews", "sentiment-course general")
+    fails(["evaluate", "r.csv"], "no --model", "sentiment-course general")
+    TfidfClassifier().fit(["good", "bad"] * 2, ["positive", "negative"] * 2).save(
+        here / "models/reviews"
+    )
+    code, out, err = run("predict", "r.csv")
+    assert code == 0 and "good,positive,positive" in out
+    assert "note: no --model: it is the model in models/reviews that answers" in err
+    fitting.keep_figures(here / "models/reviews", {"sources": {}, "accuracy": 1, "test_size": 2})
+    code, out, err = run("evaluate", "r.csv")
+    assert code == 0 and "the general classifier in models/reviews" in err
+
+
+def test_general_trains_once_and_again_where_it_is_damaged(run, fails, here, monkeypatch):
+    trained = []
+
+    def train(folder):
+        trained.append(folder)
+        TfidfClassifier().fit(["good", "bad"] * 2, ["positive", "negative"] * 2).save(folder)
+        fitting.keep_figures(folder, {"sources": {}, "accuracy": 0.9, "test_size": 10})
+        return pd.DataFrame({"source": ["movies"], "texts": [10], "accuracy": [0.9]})
+
+    monkeypatch.setattr("sentiment_course.general.train_general", train)
+    code, out, err = run("general")
+    assert code == 0 and "movies   90.0% of 10 held out" in out and len(trained) == 1
+    code, out, err = run("general")
+    assert code == 0 and "holds the general classifier" in out and len(trained) == 1
+    (here / "models/reviews/state.json").write_text("{")
+    code, out, err = run("general")
+    assert code == 0 and "note: training again" in err and len(trained) == 2
+    TfidfClassifier().fit(["good", "bad"] * 2, [0, 1] * 2).save(here / "mine")
+    fails(["general", "--out", "mine"], "mine holds something else", "--force")
+    assert len(trained) == 2
+
+
+@pytest.fixture
+def general_there(here):
+    """A folder that says of itself to be the general classifier."""
+    texts = ["good", "bad"] * 2, ["positive", "negative"] * 2
+    TfidfClassifier().fit(*texts).save(here / "models/reviews")
+    fitting.keep_figures(here / "models/reviews", {"sources": {}, "accuracy": 1, "test_size": 2})
+    return here / "models/reviews"
+
+
+def test_with_few_labels_fit_takes_the_general_encoder_and_does_not_tune(run, here, general_there):
+    code, out, err = run("fit", "--data", reviews(copies=5), "--model", "model")
+    assert code == 0 and "general encoder" in out and "fine-tuning is left out" in out
+    assert "fine-tuned encoder  " not in out
+    code, out, err = run("fit", "--data", "reviews.csv", "--model", "m2", "--rung", "general")
+    assert code == 0 and "general encoder is kept" in out
+    write_csv("few.csv", ["text", "label"], [["good", "a"], ["bad", "b"], ["ok", "a"], ["no", "b"]])
+    code, out, err = run("fit", "--data", "few.csv", "--model", "m3")
+    assert code == 0 and "general encoder: learning from all 4 reviews" in err
+
+
+def test_for_three_labels_or_a_damaged_one_the_general_encoder_is_left_out(run, general_there):
+    rows = [[f"{word} {i}", label] for i in range(6) for word, label in ["xa", "yb", "zc"]]
+    write_csv("r.csv", ["text", "label"], rows)
+    code, out, err = run("fit", "--data", "r.csv", "--model", "m1")
+    assert code == 0 and "general encoder" not in out.replace("general classifier's", "")
+    (general_there / "state.json").write_text("{")
+    code, out, err = run("fit", "--data", reviews(copies=5), "--model", "m2")
+    assert code == 0 and "note: the general classifier is left out: " in err
+
+
+def test_fit_by_the_general_encoder_needs_it(run, fails, here):
+    data = reviews(copies=5)
+    fails(["fit", "--data", data, "--model", "m", "--rung", "general"], "sentiment-course general")
+
+
 def test_ladder_climbs_once_and_redoes_only_what_is_missing(run, here, climbed):
     code, out, err = run("ladder")
-    assert code == 0 and "low" in out and ladder_room.TOP in out and "models/reviews" in out
+    assert code == 0 and "low" in out and ladder_room.TOP in out and "models/films" in out
     assert "[1/2] low" in err and climbed == ["low", ladder_room.TOP]
     table = pd.read_csv("models/ladder.csv")
     assert table["rung"].tolist() == ["low", ladder_room.TOP] and set(table["version"]) == {
@@ -1048,7 +1122,7 @@ def test_ladder_climbs_once_and_redoes_only_what_is_missing(run, here, climbed):
     }
     assert "<svg" in (here / "models/ladder.svg").read_text()
     assert sorted(p.name for p in (here / "models").iterdir()) == [
-        "ladder.csv", "ladder.svg", "predictions.csv", "reviews", "steps.csv"
+        "films", "ladder.csv", "ladder.svg", "predictions.csv", "steps.csv"
     ]  # fmt: skip
     said, steps = pd.read_csv("models/predictions.csv"), pd.read_csv("models/steps.csv")
     assert set(said["low"]) <= {"negative", "positive"} and len(said) == table["test_size"][0]
@@ -1059,7 +1133,7 @@ def test_ladder_climbs_once_and_redoes_only_what_is_missing(run, here, climbed):
     climbed.clear()
     again = run("ladder")
     assert climbed == [] and again == (0, out, "")
-    (here / "models/reviews/classifier.json").unlink()
+    (here / "models/films/classifier.json").unlink()
     code, _, err = run("ladder")
     assert code == 0 and climbed == [ladder_room.TOP] and "note: training" in err
     climbed.clear()
@@ -1083,7 +1157,7 @@ def test_ladder_with_damaged_results_climbs_again(run, here, climbed, data):
 def test_ladder_without_its_predictions_climbs_again(run, here, climbed):
     run("ladder")
     (here / "models/predictions.csv").unlink()
-    shutil.rmtree(here / "models/reviews")
+    shutil.rmtree(here / "models/films")
     climbed.clear()
     code, _, err = run("ladder")
     assert code == 0 and climbed == ["low", ladder_room.TOP] and "cannot be read" in err
@@ -1095,8 +1169,8 @@ def test_films_come_with_their_certainty():
 
 
 def test_ladder_leaves_a_model_that_is_not_its_own(fails, here, climbed):
-    a_model("models/reviews")
-    fails(["ladder"], "models/reviews", "--out")
+    a_model("models/films")
+    fails(["ladder"], "models/films", "--out")
     (here / "file").write_text("mine")
     fails(["ladder", "--out", "file"], "file")
 

@@ -114,7 +114,8 @@ def test_tables_of_which_nothing_can_be_held_out_are_trained_on(name):
 
 def judged(texts, **right):
     """A ladder of `texts` texts, of which each rung gets those in its list right."""
-    names = {"tfidf": fitting.TFIDF, "frozen": fitting.FROZEN, "tuned": fitting.TUNED}
+    names = {"tfidf": fitting.TFIDF, "frozen": fitting.FROZEN, "tuned": fitting.TUNED,
+             "taught": fitting.TAUGHT}  # fmt: skip
     said = pd.DataFrame({"label": np.ones(texts, bool)})
     for rung, rows in {"majority": range(texts // 2), **right}.items():
         said[names.get(rung, rung)] = np.isin(np.arange(texts), rows)
@@ -143,6 +144,23 @@ def test_the_cheapest_that_is_not_clearly_worse_than_the_best_is_kept(right, kep
     rung, why = fitting.choose(*judged(800, **right))
     assert rung == kept and why.startswith(f"{kept} is kept: right on"), why
     assert all(word in why for word in words), why
+
+
+@pytest.mark.parametrize(
+    "right, kept, words",
+    [
+        ({"tfidf": range(15), "frozen": range(16), "taught": range(18), "tuned": range(12)},
+         "general encoder", ["90.0% of 20", "none is right on more (frozen encoder 80.0%, TF-IDF"]),
+        ({"tfidf": range(20), "frozen": range(20), "taught": range(20)}, "general encoder",
+         ["of equals, the one that is mostly better"]),
+        ({"tfidf": range(20), "frozen": range(20)}, "frozen encoder", ["TF-IDF 100.0%"]),
+        ({"tfidf": range(17), "frozen": range(16), "taught": range(16)}, "TF-IDF", ["85.0%"]),
+        ({"frozen": range(3)}, "frozen encoder", ["the only one that was tried"]),
+    ],
+)  # fmt: skip
+def test_of_few_the_most_accurate_is_kept(right, kept, words):
+    rung, why = fitting.choose(*judged(20, **right), few=True)
+    assert rung == kept and all(word in why for word in words), why
 
 
 def test_a_rung_that_is_no_better_than_the_commonest_label_is_said():

@@ -225,9 +225,10 @@ def test_a_model_with_other_labels_is_refused_before_any_work(tmp_path):
         written(tmp_path, pd.DataFrame({"text": reviews(20)}), model=Stars())
 
 
-def test_the_command_writes_the_page_and_says_where(tmp_path, capsys):
+def test_the_command_writes_the_page_and_says_where(tmp_path, capsys, monkeypatch):
     from sentiment_course.cli import main
 
+    monkeypatch.chdir(tmp_path)  # where there is no general classifier
     pd.DataFrame({"text": reviews(40)}).to_csv(tmp_path / "r.csv", index=False)
     command = ["insights", str(tmp_path / "r.csv"), "--out", str(tmp_path / "out")]
     for code, said in [(0, "40 reviews"), (1, "add --force")]:

@@ -18,6 +18,8 @@ with quiet():
     from sentiment_course.recipes import (
         POOLS,
         ConsistencyLoss,
+        PairClassifier,
+        PairLoss,
         Recipe,
         compare_recipes,
         film_folds,
@@ -186,3 +188,28 @@ def test_a_device_measured_again_takes_the_place_of_its_rows(tmp_path):
     compare_trainers.write([one | {"epoch_seconds": 2.0}], path)
     table = pd.read_csv(path).set_index("device")
     assert table.epoch_seconds.to_dict() == {"x": 2.0, "y": 3.0}
+
+
+def test_the_loss_of_pairs_is_that_of_its_formula():
+    rng = np.random.default_rng(0)
+    vectors, ids = rng.normal(size=(6, 4)), np.array([0, 1, 2, 0, 1, 0])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    wanted = [
+        np.mean([(vectors[i] @ vectors[j] - (ids[i] == ids[j])) ** 2 for j in range(6) if j != i])
+        for i in range(6)
+    ]
+    targets, loss = np.eye(3, dtype="float32")[ids], PairLoss(reduction="none")
+    assert np.allclose(loss(targets, vectors.astype("float32")), wanted, atol=1e-6)
+
+
+def test_texts_of_a_class_come_to_point_the_same_way(small):
+    texts, labels = ["good film", "good book", "bad film", "bad book"] * 3, ["a", "a", "b", "b"] * 3
+    classifier = PairClassifier(learning_rate=3e-3, verbose=False).fit(texts, labels)
+    pooled = classifier.network_.get_layer("head").input
+    vectors = recipes.keras.Model(classifier.network_.inputs, pooled)
+    tokens = recipes.pad(classifier.encoder_.tokenize(texts[:4]))
+    found = np.array(vectors.predict_on_batch(tokens))
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    cosines = found @ found.T
+    assert cosines[0, 1] > cosines[0, 2] + 0.1 and cosines[2, 3] > cosines[1, 3] + 0.1
+    assert classifier.predict(texts).tolist() == labels
