@@ -134,6 +134,7 @@ def in_own_process(work, *given):
     theirs.close()
     try:
         error = ours.recv()
+        process.join(60)  # it cleans up, and what it has used is known
     except EOFError:
         process.join()
         if process.exitcode == -9:  # killed, mostly by the system, for its memory
