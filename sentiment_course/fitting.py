@@ -234,10 +234,12 @@ def choose(
     if few:  # of equals the one that is mostly better
         rows.sort(key=lambda row: BY_FEW.index(row.rung))
     best = max(rows, key=lambda row: row.accuracy)  # of equals the first, the cheapest
-    gaps = {row.rung: gap(said, row.rung, best.rung) for row in rows}
-    near = [row for row in rows if row is best or not few and gaps[row.rung][0] <= 0]
-    kept = near[0]
-    why = _why_of_few(best, rows) if few else _why(kept, best, rows, gaps)
+    if few:
+        kept, why = best, _why_of_few(best, rows)
+    else:
+        gaps = {row.rung: gap(said, row.rung, best.rung) for row in rows}
+        kept = next(row for row in rows if row is best or gaps[row.rung][0] <= 0)
+        why = _why(kept, best, rows, gaps)
     return kept.rung, (f"{kept.rung} is kept: right on {kept.accuracy:.1%} of "
                        f"{kept.test_size:,} held out; {why}")  # fmt: skip
 

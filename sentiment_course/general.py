@@ -70,10 +70,11 @@ def to_learn(
     sources: list,  # some of `ALL`
 ) -> pd.DataFrame:  # columns `text`, `label`, `certainty`
     "What the general classifier learns from."
-    found = [parts(source)[0] for source in sources]
-    drawn = [texts.sample(min(MOST, len(texts)), random_state=0) for texts in found]
+    found = {source: parts(source) for source in ALL}
+    learn = [found[source][0] for source in sources]
+    drawn = [texts.sample(min(MOST, len(texts)), random_state=0) for texts in learn]
     drawn = pd.concat(drawn, ignore_index=True)[["text", "label", "certainty"]]
-    held_out = pd.concat([parts(source)[1].text for source in ALL]).map(near_key)
+    held_out = pd.concat([test.text for _, test in found.values()]).map(near_key)
     return drawn[~drawn.text.map(near_key).isin(set(held_out))]
 
 # %% ../nbs/a21-general.ipynb #a21g0011
