@@ -235,6 +235,8 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
             curves.add_epoch(history[-1])
             best = weights_of(network) if to_keep(history, len(aside.ids)) else best
             network.set_weights(running)
+            del running
+            give_back_memory()
             checkpoint.save(best, history)
         self._settle(best)
         return pd.DataFrame(history)

@@ -19,6 +19,7 @@ import pandas as pd
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
+from .doctor import give_back_memory
 from .files import NOTE, read_saved, replacing, write_saved
 from .fitting import is_general, keep_figures, near_key
 from .ladder import GENERAL, bert_class, check_model_place
@@ -68,11 +69,12 @@ MOST = 4_000  # texts of a source: more would only take longer
 # %% ../nbs/a21-general.ipynb #1g0008x1
 def to_learn(
     sources: list,  # some of `ALL`
+    most: int | None = MOST,  # texts of a source; None: all
 ) -> pd.DataFrame:  # columns `text`, `label`, `certainty`
     "What the general classifier learns from."
     found = {source: parts(source) for source in ALL}
     learn = [found[source][0] for source in sources]
-    drawn = [texts.sample(min(MOST, len(texts)), random_state=0) for texts in learn]
+    drawn = [t.sample(min(most or len(t), len(t)), random_state=0) for t in learn]
     drawn = pd.concat(drawn, ignore_index=True)[["text", "label", "certainty"]]
     held_out = pd.concat([test.text for _, test in found.values()]).map(near_key)
     return drawn[~drawn.text.map(near_key).isin(set(held_out))]
@@ -85,7 +87,7 @@ def general_classifier():  # a BertClassifier
     "The general classifier, before it has learned."
     return bert_class()(
         "multilingual", epochs=2, learning_rate=1e-4, perturbation=0,
-        validation_split=0, max_length=64, vocabulary="used",
+        validation_split=0, max_length=48, vocabulary="used",
     )  # fmt: skip
 
 
@@ -105,6 +107,7 @@ def learn(
     classifier.checkpoint_dir = unfinished(folder)
     classifier.fit(learned.text.tolist(), learned.label.tolist(), learned.certainty)
     classifier.checkpoint_dir = None
+    give_back_memory()
     told = classifier.classes_.tolist(), classifier.get_params()
     write_saved(folder, classifier._weights(), note_of("BertClassifier", *told))
     shutil.rmtree(unfinished(folder))

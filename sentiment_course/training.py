@@ -86,15 +86,15 @@ def logits_of(
 # %% ../nbs/a07-training.ipynb #a5tr0020
 def weights_of(network: keras.Model) -> list:  # of arrays
     "Copies of the weights; PyTorch would hand out the live ones."
-    return [np.array(w) for w in network.get_weights()]
+    return [np.array(keras.ops.convert_to_numpy(w)) for w in network.weights]
 
 
 def use_averages(network: keras.Model) -> list:  # of arrays
     "Put the moving averages into `network`; answers the weights that it had."
     running = weights_of(network)
     network.optimizer.finalize_variable_values(network.trainable_variables)
-    # In JAX, no two variables may share a buffer.
-    network.set_weights(weights_of(network))
+    for weight in network.weights:  # in JAX, no two variables may share a buffer
+        weight.assign(np.array(keras.ops.convert_to_numpy(weight)))
     return running
 
 # %% ../nbs/a07-training.ipynb #a5tr0027

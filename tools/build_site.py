@@ -25,6 +25,7 @@ from nbdev.config import get_config
 from nbdev.quarto import refresh_quarto_yml
 from site_formulas import typeset_pages
 from site_html import finish
+from site_live import bring_live
 from site_pages import process_notebooks, stage_pages
 from site_styles import shrink_styles
 from smalldocs.config import BuildError, ConfigError
@@ -106,6 +107,7 @@ def build(root, strict):
     keep_at_home(built)
     finish(built, root, settings)
     shrink_styles(built)
+    bring_live(built, root)
     say(start, f"{len(list(built.glob('*.html')))} pages laid out")
     count, bad = typeset_pages(built)
     say(start, f"{count} formulas typeset")

