@@ -23,11 +23,11 @@ setup(
     keywords=cfg["keywords"],
     python_requires=">=" + cfg["min_python"],
     packages=find_packages(include=[cfg["lib_path"]]),
-    package_data={cfg["lib_path"]: ["*.tsv", "*.mplstyle", "results/*.csv"]},
+    package_data={cfg["lib_path"]: ["*.tsv", "*.html", "*.mplstyle", "results/*.csv"]},
     install_requires=cfg["requirements"].split(),
     extras_require={
         extra: cfg[f"{extra}_requirements"].split()
-        for extra in ("export", "tensorboard", "excel", "docs", "dev")
+        for extra in ("export", "tensorboard", "excel", "serve", "docs", "dev")
     },
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),

@@ -33,10 +33,10 @@ from .runtime import SCORER, few_of, for_scoring
 
 # %% ../nbs/12-bert.ipynb #b1e39751
 from .steps import WORDS, WarmupDecay, average_momentum, compile_network
-from .training import HEAD, Checkpoint, Curves, Examples, fingerprint
-from .training import hold_out, logits_of, note_of, read_model, stopped
-from .training import to_keep, train_epoch, use_averages, validate
-from .training import weights_of
+from .training import HEAD, Checkpoint, Curves, Examples, averaged
+from .training import fingerprint, hold_out, logits_of, note_of
+from .training import read_model, stopped, to_keep, train_epoch
+from .training import validate, weights_of
 
 # %% ../nbs/12-bert.ipynb #e7149949
 def mean_pool(
@@ -230,13 +230,11 @@ class BertClassifier(ClassifierMixin, BaseEstimator):
             label = f"epoch {epoch + 1}/{epochs} in {self.precision_}"
             with seeded_dropout(seed, epoch):
                 row = train_epoch(network, step, batches, curves, label, self.verbose)
-            running = use_averages(network)
-            history.append({"epoch": epoch + 1} | row | validate(network, aside))
+            with averaged(network):
+                history.append({"epoch": epoch + 1} | row | validate(network, aside))
+                keep = to_keep(history, len(aside.ids))
+                best = weights_of(network) if keep else best
             curves.add_epoch(history[-1])
-            best = weights_of(network) if to_keep(history, len(aside.ids)) else best
-            network.set_weights(running)
-            del running
-            give_back_memory()
             checkpoint.save(best, history)
         self._settle(best)
         return pd.DataFrame(history)

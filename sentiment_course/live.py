@@ -61,6 +61,7 @@ def words_file(
     classifier: TfidfClassifier,  # of `words_classifier`
 ) -> bytes:
     "What the page must know of it, as JSON."
+
     def rounded(numbers):
         return np.round(numbers, 2).tolist()
 
@@ -78,7 +79,10 @@ def cut_scorer(
     "A scorer with the word vectors of the pieces of `texts` alone."
     model = onnx.load_from_string(data)
     told = {p.key: p.value for p in model.metadata_props}
-    tokenizer, course = Tokenizer.from_str(told["tokenizer"]), json.loads(told["course"])
+    tokenizer, course = (
+        Tokenizer.from_str(told["tokenizer"]),
+        json.loads(told["course"]),
+    )
     ids = pieces_in(tokenizer, texts)
     words = next(t for t in model.graph.initializer if t.name == "words")
     words.CopyFrom(from_array(to_array(words)[ids], "words"))
