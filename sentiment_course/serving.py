@@ -167,6 +167,9 @@ class Metrics:
         self.batch.observe(len(texts))
 
 # %% ../nbs/a23-serving.ipynb #a23g0020
+log = logging.getLogger("sentiment_course")
+
+
 def unread_of(classifier, texts):
     "The share of the tokens of each text that a classifier's encoder does not know."
     if not hasattr(classifier, "tokenize"):
@@ -179,9 +182,6 @@ def unread_of(classifier, texts):
     )
 
 # %% ../nbs/a23-serving.ipynb #a23g0021
-log = logging.getLogger("sentiment_course")
-
-
 class Service:
     "What the server does with a classifier."
 

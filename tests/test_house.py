@@ -187,7 +187,7 @@ def test_modules_import_only_what_the_package_declares(module):
     """What is installed with the development tools alone is not there for who installs a wheel."""
     extras = [f"{e}_requirements" for e in ("export", "tensorboard", "excel", "serve")]
     listed = " ".join(SETTINGS[key] for key in ("requirements", *extras)).split()
-    declared = {Requirement(r).name.lower() for r in listed}
+    declared = {Requirement(r).name.lower().replace("_", "-") for r in listed}
     backends = {"torch", "jax"}  # Keras runs on one of these, where it is installed
     tree = ast.parse((ROOT / "sentiment_course" / f"{module}.py").read_text(encoding="utf-8"))
     names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
