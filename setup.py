@@ -27,7 +27,7 @@ setup(
     install_requires=cfg["requirements"].split(),
     extras_require={
         extra: cfg[f"{extra}_requirements"].split()
-        for extra in ("export", "tensorboard", "excel", "serve", "docs", "dev")
+        for extra in ("export", "tensorboard", "excel", "scale", "serve", "docs", "dev")
     },
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),

@@ -234,11 +234,25 @@ class Service:
         self.metrics.requests.labels(status).inc()
         return JSONResponse(told, status, headers)
 
+    async def refused(self, request, error):
+        "Say that there is no such address, or no such method."
+        told = {"error": f"{error.detail}: / and /openapi.json say what there is"}
+        return self.reply(error.status_code, told, error.headers)
+
     async def health(self, request):
         "Say that the server is up."
         return JSONResponse(
             {"status": "ok", "model": self.name, "classes": self.classes}
         )
+
+    async def openapi(self, request):
+        "What may be asked, for programs."
+        return JSONResponse(described(self))
+
+    async def front(self, request):
+        "What may be asked, for people."
+        page = files("sentiment_course").joinpath("serving.html")
+        return HTMLResponse(page.read_text("utf-8"))
 
     async def counted(self, request):
         "What was counted, as Prometheus reads it."
@@ -296,7 +310,7 @@ def as_json(properties, description):
 # %% ../nbs/a23-serving.ipynb #a23g0025
 HERE = ["localhost", "127.0.0.1", "[::1]"]
 
-
+# %% ../nbs/a23-serving.ipynb #a23g0026
 def application(
     classifier,  # trained
     name: str = "classifier",
@@ -304,18 +318,6 @@ def application(
 ) -> Starlette:
     "The server's program, in the form of ASGI."
     service = Service(classifier, name)
-    told = described(service)
-    page = files("sentiment_course").joinpath("serving.html").read_text("utf-8")
-
-    async def openapi(request):
-        return JSONResponse(told)
-
-    async def front(request):
-        return HTMLResponse(page)
-
-    async def refused(request, error):
-        told = {"error": f"{error.detail}: / and /openapi.json say what there is"}
-        return service.reply(error.status_code, told, error.headers)
 
     @asynccontextmanager
     async def alive(app):
@@ -326,15 +328,15 @@ def application(
     routes = [
         Route("/predict", service.predict, methods=["POST"]),
         Route("/health", service.health), Route("/metrics", service.counted),
-        Route("/openapi.json", openapi), Route("/", front),
+        Route("/openapi.json", service.openapi), Route("/", service.front),
     ]  # fmt: skip
     known = Middleware(TrustedHostMiddleware, allowed_hosts=[*hosts])
-    wrong = {HTTPException: refused}
+    wrong = {HTTPException: service.refused}
     return Starlette(
         routes=routes, middleware=[known], exception_handlers=wrong, lifespan=alive
     )
 
-# %% ../nbs/a23-serving.ipynb #a23g0027
+# %% ../nbs/a23-serving.ipynb #a23g0028
 CONNECTIONS = 500
 LEAVE = 10  # seconds for the last answers
 
@@ -374,7 +376,7 @@ def listening(host, port):
     door.listen(2048)
     return door
 
-# %% ../nbs/a23-serving.ipynb #a23g0028
+# %% ../nbs/a23-serving.ipynb #a23g0029
 def serve(
     classifier,  # trained
     name: str,  # what its answers call it
@@ -391,7 +393,7 @@ def serve(
         say(f"{name} answers at {address} (Ctrl-C stops it)")
         served(app).run(sockets=[door])
 
-# %% ../nbs/a23-serving.ipynb #a23g0029
+# %% ../nbs/a23-serving.ipynb #a23g0030
 @contextmanager
 def running(
     classifier,  # trained
@@ -409,7 +411,7 @@ def running(
             server.should_exit = True
             work.join()
 
-# %% ../nbs/a23-serving.ipynb #a23g0032
+# %% ../nbs/a23-serving.ipynb #a23g0033
 async def load(
     address: str,  # of a server
     texts: list,  # one a request

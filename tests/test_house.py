@@ -27,7 +27,7 @@ CHAPTERS = [p for p in NOTEBOOKS if re.match(r"\d\d-", p.name)]
 SETTINGS = ConfigParser(delimiters=["="])
 SETTINGS.read(ROOT / "settings.ini", encoding="utf-8")
 SETTINGS = SETTINGS["DEFAULT"]
-HEAVY = {"tensorflow", "tf_keras", "keras", "torch", "jax"}
+HEAVY = {"ray", "tensorflow", "tf_keras", "keras", "torch", "jax"}
 MAY_BE_HEAVY = {"encoders", "steps", "training", "bert", "recipes", "hub"}
 
 
@@ -185,7 +185,7 @@ def test_light_modules_load_no_framework():
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_import_only_what_the_package_declares(module):
     """What is installed with the development tools alone is not there for who installs a wheel."""
-    extras = [f"{e}_requirements" for e in ("export", "tensorboard", "excel", "serve")]
+    extras = [f"{e}_requirements" for e in ("export", "tensorboard", "excel", "serve", "scale")]
     listed = " ".join(SETTINGS[key] for key in ("requirements", *extras)).split()
     declared = {Requirement(r).name.lower().replace("_", "-") for r in listed}
     backends = {"torch", "jax"}  # Keras runs on one of these, where it is installed

@@ -1,7 +1,7 @@
-"""Bring what the box needs in which a reader types a review: its programs, and the trained models.
+"""Bring what moves in a page: two sliders, and the box in which a reader types a review.
 
-The classifier by words is made here in some seconds; the encoder only where `make course` has
-trained the general classifier, with ONNX Runtime for browsers, which npm brings.
+The box needs trained models. The classifier by words is made here in some seconds; the encoder only
+where `make course` has trained the general classifier. npm brings ONNX Runtime for browsers.
 """
 
 import hashlib
@@ -13,22 +13,31 @@ from pathlib import Path
 from npm_packages import ONNX_RUNTIME, npm_package
 
 PARTS = Path(__file__).resolve().parent / "site" / "live"
-BOX = 'class="live-review"'
-SCRIPT = '<script type="module" src="site_libs/live/box.js"></script>'
+# An empty element of this class is filled by this script; without scripts it stays empty.
+PROGRAMS = {"review": "box.js", "descent": "descent.js", "temperature": "temperature.js"}
+SCRIPT = '<script type="module" src="site_libs/live/{}"></script>'
 MADE_FROM = ("live", "general", "baselines", "pieces", "runtime", "reviews")
 RUNTIME = {"runtime": "ort.wasm.bundle.min.mjs", "wasm": "ort-wasm-simd-threaded.wasm"}
 ENCODER = {"scorer": "scorer.onnx", "pieces": "pieces.json"}
 
 
 def bring_live(site, root):
-    """Give the pages with a box its script and files."""
-    pages = [page for page in site.glob("*.html") if BOX in page.read_text(encoding="utf-8")]
-    if not pages:
-        return
-    shutil.copytree(PARTS, site / "site_libs" / "live")
-    for page in pages:
-        text = page.read_text(encoding="utf-8").replace("</head>", f"{SCRIPT}</head>", 1)
-        page.write_text(text, encoding="utf-8")
+    """Give each page the scripts of what moves in it, and the box its files."""
+    used = set()
+    for page in site.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        found = [kind for kind in PROGRAMS if f'class="live-{kind}"' in text]
+        scripts = "".join(SCRIPT.format(PROGRAMS[kind]) for kind in found)
+        page.write_text(text.replace("</head>", f"{scripts}</head>", 1), encoding="utf-8")
+        used |= {*found}
+    if used:
+        shutil.copytree(PARTS, site / "site_libs" / "live")
+    if "review" in used:
+        bring_models(site, root)
+
+
+def bring_models(site, root):
+    """Put the box's models into the site."""
     made, live = made_files(root), site / "live"
     live.mkdir()
     shutil.copy(made / "words.json", live)
