@@ -358,7 +358,7 @@ class Server(uvicorn.Server):
         with handling(self.handle_exit):
             yield
 
-
+# %% ../nbs/a23-serving.ipynb #a23g0029
 def listening(host, port):
     "A socket at an address; raises `ValueError` where it cannot be had."
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -376,7 +376,7 @@ def listening(host, port):
     door.listen(2048)
     return door
 
-# %% ../nbs/a23-serving.ipynb #a23g0029
+# %% ../nbs/a23-serving.ipynb #a23g0030
 def serve(
     classifier,  # trained
     name: str,  # what its answers call it
@@ -393,7 +393,7 @@ def serve(
         say(f"{name} answers at {address} (Ctrl-C stops it)")
         served(app).run(sockets=[door])
 
-# %% ../nbs/a23-serving.ipynb #a23g0030
+# %% ../nbs/a23-serving.ipynb #a23g0031
 @contextmanager
 def running(
     classifier,  # trained
@@ -411,7 +411,7 @@ def running(
             server.should_exit = True
             work.join()
 
-# %% ../nbs/a23-serving.ipynb #a23g0033
+# %% ../nbs/a23-serving.ipynb #a23g0034
 async def load(
     address: str,  # of a server
     texts: list,  # one a request
