@@ -307,3 +307,42 @@ def test_the_keyboard_skips_to_the_text(page):
     assert page.evaluate("document.activeElement.className") == "skip-link"
     page.keyboard.press("Enter")
     assert page.url.endswith("#quarto-document-content")
+
+
+def slide(page, kind, value):
+    """Move a slider, and what it then says."""
+    slider = page.locator(f".live-{kind} input")
+    slider.evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input')); }", value)
+    return page.locator(f".live-{kind} output").inner_text()
+
+
+def test_the_learning_rate_can_be_moved_by_keys_and_past_its_border(page):
+    page.goto("03-gradient-descent.html")
+    page.locator(".live-descent input").focus()
+    before = page.locator(".live-descent circle").nth(2).get_attribute("cy")
+    page.keyboard.press("ArrowLeft")
+    assert (
+        "α = 1.75 / h: each step leaves −0.75" in page.locator(".live-descent output").inner_text()
+    )
+    assert page.locator(".live-descent circle").nth(2).get_attribute("cy") != before
+    assert "border" in slide(page, "descent", "2") and "climb" in slide(page, "descent", "2.1")
+    assert "lands at the bottom" in slide(page, "descent", "1")
+
+
+def test_the_temperature_moves_confidence_and_no_answer(page):
+    page.goto("16-evaluation.html")
+    said = [slide(page, "temperature", value) for value in ("0.5", "1", "4")]
+    number = r"mean confidence ([\d.]+) %, right ([\d.]+) %"
+    sure, right = zip(*(map(float, re.search(number, s).groups()) for s in said), strict=True)
+    assert sure[0] > sure[1] > sure[2] and len({*right}) == 1
+    assert "too sure" in said[0] and "not sure enough" in said[2]
+
+
+def test_the_front_page_answers_a_review_and_stays_light(page, site):
+    page.goto("index.html")
+    page.locator(".live-review").scroll_into_view_if_needed()
+    page.locator(".live-review textarea").fill("A dull, tiresome mess.")
+    page.wait_for_function(
+        "() => /negative/.test(document.querySelector('.live-answer strong').textContent)"
+    )
+    assert (site / "live/words.json").stat().st_size < 300_000

@@ -27,5 +27,5 @@ document.querySelectorAll(".live-descent").forEach((element) => {
     return `α = ${rate.toFixed(2)} / h: each step leaves ${factor.toFixed(2).replace("-", "−")} of the distance; ${how}` +
       (size > 0 && size < 1 ? `, and after ${STEPS} steps ${(100 * size ** STEPS).toPrecision(2)} % is left.` : ".");
   };
-  element.replaceChildren(...slider("Learning rate α, from 0.05 / h to 2.3 / h", {from: 0.05, to: 2.3, step: 0.05, at: 1.8}, moved), plot.frame);
+  element.replaceChildren(...slider("Learning rate α, from 0.05 / h to 2.3 / h; the mark is at the border, 2 / h", {from: 0.05, to: 2.3, step: 0.05, at: 1.8, mark: BORDER}, moved), plot.frame);
 });

@@ -53,12 +53,14 @@ export class Plot {
   }
 }
 
-// A slider with its name, what it stands at, and what that means; `moved` gets its value.
-export function slider(name, {from, to, step, at}, moved) {
+// A slider with its name, a mark at one value, and what it means where it stands; `moved` gets its value.
+export function slider(name, {from, to, step, at, mark}, moved) {
   const input = make("input", {type: "range", min: from, max: to, step, value: at});
+  const marks = make("datalist", {id: `mark-at-${mark}`}, make("option", {value: mark}));
+  input.setAttribute("list", marks.id);
   const said = make("output");
   const tell = () => { said.textContent = moved(Number(input.value)); };
   input.addEventListener("input", tell);
   tell();
-  return [make("label", {}, name, input), make("p", {}, said)];
+  return [make("label", {}, name, input, marks), make("p", {}, said)];
 }

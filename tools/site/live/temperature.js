@@ -38,5 +38,5 @@ document.querySelectorAll(".live-temperature").forEach((element) => {
     return `Temperature ${temperature.toFixed(2)}: mean confidence ${(100 * mean).toFixed(1)} %, right ${(100 * right).toFixed(1)} %: ` +
       `${how}. Expected calibration error ${gap.toFixed(3)}. (Fitted on these texts: ${best.toFixed(2)}.)`;
   };
-  element.replaceChildren(...slider("Temperature, from 0.3 to 4", {from: 0.3, to: 4, step: 0.05, at: 1}, moved), plot.frame);
+  element.replaceChildren(...slider("Temperature, from 0.3 to 4; the mark is at 1, which changes nothing", {from: 0.3, to: 4, step: 0.05, at: 1, mark: 1}, moved), plot.frame);
 });
