@@ -549,7 +549,7 @@ def serve(
     try:
         from sentiment_course import serving
     except ModuleNotFoundError as error:
-        message = "type `pip install starlette uvicorn prometheus-client httpx`"
+        message = "type `pip install starlette uvicorn prometheus-client`"
         raise ValueError(f"to serve, {message} ({error})") from None
     model = _model_or_general(model)
     serving.serve(_load(model), model.name, host, port, _say)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TOGETHER', 'WAITING', 'PATIENCE', 'MOST_BYTES', 'MOST_TEXTS', 'SLOWEST', 'log', 'REFUSED', 'HERE', 'CONNECTIONS',
-           'LEAVE', 'Busy', 'Batcher', 'Refused', 'body_of', 'texts_in', 'Metrics', 'unread_of', 'Service', 'described',
-           'application', 'served', 'Server', 'listening', 'serve', 'running', 'load']
+           'LEAVE', 'Busy', 'Batcher', 'Refused', 'check_origin', 'body_of', 'texts_in', 'Metrics', 'unread_of',
+           'Service', 'described', 'application', 'served', 'Server', 'listening', 'serve', 'running']
 
 # %% ../nbs/a23-serving.ipynb #a23g0003
 import asyncio
@@ -17,11 +17,10 @@ from collections import deque
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from threading import Thread
+from urllib.parse import urlsplit
 
 # %% ../nbs/a23-serving.ipynb #a23g0004
-import httpx
 import numpy as np
-import pandas as pd
 import uvicorn
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client import generate_latest
@@ -70,7 +69,7 @@ class Batcher:
         while self.queue and (not taken or count + len(self.queue[0][0]) <= TOGETHER):
             texts, answer = self.queue.popleft()
             self.count -= len(texts)
-            if not answer.done():  # whoever asked is gone
+            if not answer.done():  # else it has waited too long
                 taken.append((texts, answer))
                 count += len(texts)
         return taken
@@ -89,14 +88,19 @@ class Batcher:
         texts = [text for one, _ in taken for text in one]
         try:
             scored = await asyncio.to_thread(self.scored, texts)
-        except Exception as error:  # of the classifier: each request is told
-            scored = error
+        except Exception as error:  # of the classifier, perhaps about one text
+            return await self.told(error, taken)
         for one, answer in taken:
-            if isinstance(scored, Exception):
-                answer.done() or answer.set_exception(scored)
-                continue
             rows, scored = scored[: len(one)], scored[len(one) :]
             answer.done() or answer.set_result(rows)
+
+    async def told(self, error, taken):
+        "Tell one request of its error; of several, answer each alone."
+        if len(taken) > 1:
+            for one in taken:
+                await self.answer([one])
+        elif not taken[0][1].done():
+            taken[0][1].set_exception(error)
 
 # %% ../nbs/a23-serving.ipynb #a23g0014
 MOST_BYTES = 1_000_000  # of a request
@@ -109,6 +113,13 @@ class Refused(Exception):
 
     def __init__(self, status: int, why: str):
         self.status, self.why = status, why
+
+
+def check_origin(request):
+    "Refuse what a page from elsewhere asks, in the browser of whoever opened it."
+    origin = request.headers.get("origin")
+    if origin and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Refused(403, "asked by a page from elsewhere")
 
 # %% ../nbs/a23-serving.ipynb #a23g0015
 async def body_of(request) -> bytes:
@@ -143,7 +154,7 @@ def texts_in(body: bytes) -> list:  # of str
     try:
         return check_texts(texts)
     except ValueError as error:
-        raise Refused(422, str(error)) from None
+        raise Refused(422, str(error)[:200]) from None
 
 # %% ../nbs/a23-serving.ipynb #a23g0019
 class Metrics:
@@ -193,14 +204,15 @@ class Service:
 
     def scored(self, texts):
         "The probabilities of texts, and as a last column what cannot be read of each."
-        self.metrics.see(texts)
         p = np.asarray(self.classifier.predict_proba(texts))
+        self.metrics.see(texts)
         return np.column_stack([p, unread_of(self.classifier, texts)])
 
     async def predict(self, request):
         "Score the texts of a request."
         try:
             with self.metrics.seconds.time():
+                check_origin(request)
                 texts = texts_in(await body_of(request))
                 answer = self.told(await self.batcher.score(texts))
         except Refused as refused:
@@ -212,15 +224,17 @@ class Service:
             told = {"error": "too much to do just now: try again in a moment"}
             return self.reply(503, told, {"Retry-After": "1"})
         except Exception as error:  # of the classifier; the server's log shows it
-            log.exception("the classifier failed")
             told = f"the classifier failed ({type(error).__name__})"
+            log.error(told)  # the error itself may quote what a customer wrote
             return self.reply(500, {"error": told})
         return self.reply(200, answer)
 
     def told(self, scored):
         "The answer, from probabilities."
-        p, unread = scored[:, :-1].round(4), scored[:, -1].round(4).tolist()
-        rows = [dict(zip(self.classes, row, strict=True)) for row in p.tolist()]
+        p, unread = scored[:, :-1], scored[:, -1].round(4).tolist()
+        rows = [
+            dict(zip(self.classes, row, strict=True)) for row in p.round(4).tolist()
+        ]
         best = [self.classes[i] for i in p.argmax(axis=1)]
         return {
             "model": self.name,
@@ -259,7 +273,8 @@ class Service:
         return Response(generate_latest(self.metrics.registry), media_type="text/plain")
 
 # %% ../nbs/a23-serving.ipynb #a23g0023
-REFUSED = {400: "no JSON", 408: "too slow", 413: "too long", 422: "no texts",
+REFUSED = {400: "no JSON", 403: "a page from elsewhere", 408: "too slow",
+           413: "too long", 422: "no texts", 500: "the classifier failed",
            503: "too much to do: try again"}  # fmt: skip
 
 
@@ -338,15 +353,16 @@ def application(
 
 # %% ../nbs/a23-serving.ipynb #a23g0028
 CONNECTIONS = 500
-LEAVE = 10  # seconds for the last answers
+LEAVE = 30  # seconds for the last answers
 
 
 def served(app):
     "uvicorn, ready to serve the program."
     return Server(uvicorn.Config(
-        app, log_level="error", access_log=False, server_header=False, ws="none",
-        proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=5,
-        timeout_graceful_shutdown=LEAVE, h11_max_incomplete_event_size=16_384,
+        app, http="h11", ws="none", log_level="error", access_log=False,
+        server_header=False, proxy_headers=False, limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=5, timeout_graceful_shutdown=LEAVE,
+        h11_max_incomplete_event_size=16_384,
     ))  # fmt: skip
 
 
@@ -371,7 +387,7 @@ def listening(host, port):
         door.close()
         raise ValueError(
             f"cannot listen at {host}, port {port} ({error.strerror}): choose another "
-            "with --port"
+            "with --port or --host"
         ) from None
     door.listen(2048)
     return door
@@ -410,25 +426,3 @@ def running(
         finally:
             server.should_exit = True
             work.join()
-
-# %% ../nbs/a23-serving.ipynb #a23g0034
-async def load(
-    address: str,  # of a server
-    texts: list,  # one a request
-    customers: int,  # who ask at the same time
-) -> pd.DataFrame:  # a row a request: `status`, `seconds`
-    "Ask a server about each text, so many at a time."
-    rows, left = [], iter(texts)
-    limits = httpx.Limits(
-        max_connections=customers, max_keepalive_connections=customers
-    )
-    async with httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as client:
-
-        async def customer():
-            for text in left:
-                start = time.perf_counter()
-                answer = await client.post("/predict", json={"texts": [text]})
-                rows.append((answer.status_code, time.perf_counter() - start))
-
-        await asyncio.gather(*(customer() for _ in range(customers)))
-    return pd.DataFrame(rows, columns=["status", "seconds"])

@@ -191,31 +191,51 @@ def test_the_encoder_comes_on_a_click_and_stays_when_the_network_is_cut(page, ru
     button = page.get_by_role("button")
     assert "MB, fetched once" in button.inner_text()
     button.click()
-    page.wait_for_selector(".live-answer:nth-child(2) mark")
+    page.wait_for_selector(".live-answer:nth-child(3) mark")
     assert len(large(asked)) == 4
+    mine, count = f"http://127.0.0.1:{running.server_port}/", len(asked)
+    assert all(address.startswith((mine, f"blob:{mine}")) for address in asked)
     running.shutdown()
     running.server_close()
     for text in ("房间干净，但是早餐很差。", "The room was clean, the breakfast poor."):
         said = ask(page, text)
         positive = scorer.predict_proba([text])[0, 1]
         assert said[1].startswith("positive" if positive > 0.5 else "negative")
+    assert len(asked) == count  # nothing of what is typed is asked about elsewhere
 
 
 def test_the_next_visit_fetches_no_large_file_again(page):
     page.get_by_role("button").click()
-    page.wait_for_selector(".live-answer:nth-child(2) mark")
+    page.wait_for_selector(".live-answer:nth-child(3) mark")
     page.reload()
     page.wait_for_selector(".live-text mark")
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.get_by_role("button").click()
-    page.wait_for_selector(".live-answer:nth-child(2) mark")
+    page.wait_for_selector(".live-answer:nth-child(3) mark")
     assert large(asked) == []
 
 
 def test_what_is_typed_is_shown_and_never_run(page):
     ask(page, "<img src=x onerror=document.title='run'> good, bad")
     assert page.title() == "box" and page.locator(".live-review img").count() == 0
+
+
+def test_what_came_broken_is_not_kept(page):
+    page.route("**/live/pieces-*", lambda route: route.fulfill(body="sign in to the hotel"))
+    page.get_by_role("button").click()
+    again = page.get_by_role("button", name="cannot be fetched just now: try again")
+    again.wait_for()
+    page.unroute("**/live/pieces-*")
+    again.click()
+    page.wait_for_selector(".live-answer:nth-child(3) mark")
+
+
+def test_of_a_long_text_it_says_which_words_are_coloured(page):
+    page.get_by_role("button").click()
+    page.wait_for_selector(".live-answer:nth-child(3) mark")
+    page.locator("textarea").fill("good and bad " * 30)
+    page.locator("small", has_text="the first 60 are coloured").wait_for()
 
 
 def test_the_box_says_what_it_does_not_know(page):
@@ -235,7 +255,7 @@ def test_an_encoder_that_cannot_be_fetched_is_named_and_asked_for_again(page):
     again.wait_for()
     page.unroute("**/live/scorer-*")
     again.click()
-    page.wait_for_selector(".live-answer:nth-child(2) mark")
+    page.wait_for_selector(".live-answer:nth-child(3) mark")
 
 
 def test_without_a_trained_model_words_alone_answer(tmp_path, by_words, browser):

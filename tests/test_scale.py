@@ -1,11 +1,10 @@
 """Many files on many machines: every row once, whatever dies; and what Ray is imported by."""
 
-import os
-import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from sentiment_course import scale
 from sentiment_course.baselines import TfidfClassifier
 from sentiment_course.scale import check_cores_needed, check_missing
 
-FILES, ROWS = 30, 40
+FILES, ROWS = 60, 200
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,7 @@ def whole(given, out):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Three machines of one core each; a test may take one away, and gives it back."""
+    """Two machines of one core each; a test may take one away, and gives it back."""
     with scale.small_cluster(2) as cluster:
         yield cluster
 
@@ -77,12 +76,14 @@ def test_a_machine_that_dies_costs_no_row_and_doubles_none(given, cluster, tmp_p
         while len([*tmp_path.rglob("*.parquet")]) < 3:
             time.sleep(0.02)
         cluster.remove_node(cluster.machines.pop(), allow_graceful=False)
+        left.append(FILES - len([*tmp_path.rglob("*.parquet")]))
 
-    killer = threading.Thread(target=die)
+    left, killer = [], threading.Thread(target=die)
     killer.start()
     scale.score_folder(*where(given, tmp_path), address=cluster.address, verbose=False)
     killer.join()
     cluster.machines.append(cluster.add_node(num_cpus=1))
+    assert left[0] > 0  # it died in the middle
     whole(given, tmp_path)
 
 
@@ -100,11 +101,11 @@ def run(given, out, cluster):
 
 
 def test_a_program_that_is_killed_and_started_again_does_what_is_left(given, cluster, tmp_path):
-    for answers in (1, 8, 20):
+    for answers in (1, 15, 40):
         program = run(given, tmp_path, cluster)
         while len([*tmp_path.rglob("*.parquet")]) < answers and program.poll() is None:
             time.sleep(0.01)
-        os.kill(program.pid, signal.SIGKILL)
+        program.kill()
         program.wait()
     program = run(given, tmp_path, cluster)
     assert program.wait(120) == 0
@@ -118,6 +119,8 @@ def test_what_is_wrong_with_a_file_is_told_and_stops_nobody(given, cluster, tmp_
     (tmp_path / "in/c.csv").write_bytes(b"")
     (tmp_path / "in/d.parquet").write_bytes(b"PAR1")
     (tmp_path / "in/e.jsonl").write_text('{"text": ["a", "list"]}\n')
+    (tmp_path / "in/f.jsonl").write_text('{"text": "a", "s": "four"}\n{"text": "b", "s": 5}\n')
+    (tmp_path / "in/g.jsonl").write_text('{"text": "a", "n": 123456789012345678901234567890}\n')
     (tmp_path / "in/readme.md").write_text("not reviews")
     table = scale.score_folder(
         tmp_path / "in", tmp_path / "out", given / "model", address=cluster.address, verbose=False
@@ -125,17 +128,35 @@ def test_what_is_wrong_with_a_file_is_told_and_stops_nobody(given, cluster, tmp_
     errors = table.set_index("file").error
     assert errors["a.csv"] == "" and len(answered(tmp_path / "out")) == 2
     for name, says in (("b.csv", "no column 'text'"), ("c.csv", "empty"), ("d.parquet", "Parquet"),
-                       ("e.jsonl", "row 1")):  # fmt: skip
+                       ("e.jsonl", "row 1"), ("f.jsonl", ""), ("g.jsonl", "")):  # fmt: skip
         assert says in errors[name], errors[name]
     told = pd.read_csv(tmp_path / "out/told.csv").fillna("").set_index("file").error
     assert told.to_dict() == errors.to_dict()
 
 
-def test_answers_inside_the_folder_of_reviews_are_no_reviews(given, tmp_path):
+def test_answers_inside_the_folder_of_reviews_are_no_reviews(tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text("text\ngood\n")
     (tmp_path / "scored").mkdir()
     (tmp_path / "scored/a.csv.parquet").write_bytes(b"")
     assert list(scale.units(tmp_path, tmp_path / "scored")) == [tmp_path / "a.csv"]
+    monkeypatch.chdir(tmp_path)
+    assert list(scale.units(Path("."), tmp_path / "x/../scored")) == [tmp_path / "a.csv"]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/b.csv").write_text("text\ngood\n")
+    assert list(scale.units(tmp_path / "in", tmp_path)) == [tmp_path / "in/b.csv"]
+
+
+def test_answers_of_another_model_or_column_are_not_taken_for_these(given, tmp_path):
+    scale.one_for_all(tmp_path, {"model": "a", "column": "text"})
+    scale.one_for_all(tmp_path, {"model": "a", "column": "text"})
+    with pytest.raises(ValueError, match="another model or column"):
+        scale.score_folder(*where(given, tmp_path))
+
+
+def test_a_model_that_was_trained_again_is_loaded_again(tmp_path):
+    for label in ("good", "fine"):
+        TfidfClassifier().fit(["a", "b"] * 5, [label, "bad"] * 5).save(tmp_path / "model")
+        assert label in scale.loaded(tmp_path / "model").classes_
 
 
 def test_what_cannot_be_done_is_said_before_any_work(given, tmp_path):
@@ -144,6 +165,8 @@ def test_what_cannot_be_done_is_said_before_any_work(given, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no file of reviews"):
         scale.score_folder(tmp_path / "empty", tmp_path, given / "model")
+    with pytest.raises(ValueError, match="another folder"):
+        scale.score_folder(given / "reviews", given / "reviews", given / "model")
     with pytest.raises(ValueError, match="no classifier|no model|is no"):
         scale.score_folder(given / "reviews", tmp_path, tmp_path / "nothing")
 
@@ -163,6 +186,8 @@ def test_a_bill():
 
 
 def test_what_is_lost_to_deaths_is_what_theory_says():
+    with pytest.raises(ValueError, match="shorter"):
+        scale.wasted(1000, 1)
     for hours in (20, 300):
         x = 1e-3 * hours
         exact = (np.exp(x) - 1 - x) / x

@@ -53,7 +53,7 @@ function colored(text, parts) {
 // One answer: what it is, how sure, and the words that moved it.
 class Answer {
   constructor(name) {
-    this.verdict = make("strong");
+    this.verdict = make("strong", {ariaLive: "polite"});
     this.bar = make("meter", {min: 0, max: 1, hidden: true, ariaLabel: `how probable praise is, by ${name}`});
     this.text = make("p", {className: "live-text"});
     this.element = make("div", {className: "live-answer"}, make("p", {}, `${name}: `, this.verdict, " ", this.bar), this.text);
@@ -82,11 +82,10 @@ class Box {
     this.asked = make("button", {type: "button", hidden: true});
     this.come = make("progress", {max: 1, hidden: true, ariaLabel: "fetching the encoder"});
     const label = make("label", {}, "Type a review, in English or Chinese", this.input);
-    const answers = make("div", {ariaLive: "polite"}, this.byWords.element, this.byEncoder.element);
     const legend = make("p", {className: "live-legend"}, make("mark", {className: "praise"}, "speaks for praise"), " ",
       make("mark", {className: "blame"}, "speaks for blame"), " · It is read in your browser and goes nowhere (",
       make("a", {href: "a22-live.html"}, "how"), ").");
-    element.replaceChildren(label, answers, make("p", {}, this.asked, this.come), legend);
+    element.replaceChildren(label, this.byWords.element, this.byEncoder.element, make("p", {}, this.asked, this.come), legend);
     this.input.addEventListener("input", () => this.answer());
     this.asked.addEventListener("click", () => this.fetchEncoder());
     this.answer();
@@ -118,6 +117,7 @@ class Box {
 
   async fetchEncoder() {
     [this.asked.hidden, this.come.hidden, this.come.value] = [true, false, 0];
+    this.input.focus(); // not lost with the button
     try {
       encoder ||= import("./encoder.js").then(async ({Encoder}) => Encoder.load(await files, (share) => { this.come.value = share; }));
       this.encoder = await encoder;
@@ -139,10 +139,12 @@ class Box {
     const [positive] = await this.encoder.positive([text]);
     if (gone()) return;
     this.byEncoder.show(positive, text, [], unread);
-    const parts = wordsOf(text).slice(0, COLORED);
+    const all = wordsOf(text), parts = all.slice(0, COLORED);
     const effects = await this.encoder.effects(text, parts, gone);
     const told = parts.map((part, i) => ({...part, effect: effects[i]}));
-    if (!gone()) this.byEncoder.show(positive, text, told, unread);
+    if (gone()) return;
+    this.byEncoder.show(positive, text, told, unread);
+    if (all.length > COLORED) this.byEncoder.text.append(make("small", {}, ` (Of its words the first ${COLORED} are coloured.)`));
   }
 }
 

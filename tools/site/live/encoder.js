@@ -4,10 +4,10 @@
 import {Pieces} from "./pieces.js";
 
 const STORE = "sentiment-course-live";
-const BATCH = 16; // texts at a time: the page stays alive in between
+const BATCH = 512; // tokens at a time: in between, the page answers to the reader
 
-// The bytes of a file, from the store or the network; `tell` gets the bytes of each part that came.
-async function fetched(url, tell) {
+// A file of so many bytes, from the store or the network; `tell` gets the bytes of each part that came.
+async function fetched({url, bytes}, tell) {
   const store = await globalThis.caches?.open(STORE).catch(() => undefined); // none without https
   const kept = await store?.match(url);
   const response = kept || await fetch(url);
@@ -18,6 +18,10 @@ async function fetched(url, tell) {
     tell(part.value.length);
   }
   const whole = new Blob(parts);
+  if (whole.size !== bytes) { // such as the page of a hotel's network
+    await store?.delete(url).catch(() => {});
+    throw new Error(`${url}: ${whole.size} bytes`);
+  }
   if (!kept) await store?.put(url, new Response(whole)).catch(() => {}); // full: then without
   return whole;
 }
@@ -37,12 +41,13 @@ export class Encoder {
     const total = Object.values(files).reduce((sum, file) => sum + file.bytes, 0);
     let come = 0;
     const got = {};
-    for (const [name, {url}] of Object.entries(files)) {
-      got[name] = await fetched(url, (bytes) => tell(Math.min(1, (come += bytes) / total)));
+    for (const [name, file] of Object.entries(files)) {
+      got[name] = await fetched(file, (bytes) => tell(Math.min(1, (come += bytes) / total)));
     }
-    await forgetOthers(Object.values(files).map((file) => file.url));
+    await forgetOthers(Object.values(files).map((file) => file.url)).catch(() => {});
     const module = URL.createObjectURL(new Blob([got.runtime], {type: "text/javascript"}));
     const runtime = await import(module);
+    URL.revokeObjectURL(module);
     runtime.env.wasm.numThreads = 1; // more need headers that a plain server does not send
     runtime.env.wasm.wasmBinary = await got.wasm.arrayBuffer();
     const options = {graphOptimizationLevel: "basic", logSeverityLevel: 4};
@@ -56,26 +61,27 @@ export class Encoder {
 
   // How probable praise is, of each of some texts; of fewer where `stop` says that nobody waits.
   async positive(texts, stop = () => false) {
-    const answers = [];
-    for (let i = 0; i < texts.length && !stop(); i += BATCH) {
-      const batch = texts.slice(i, i + BATCH);
+    const tokens = texts.map((text) => this.pieces.tokens(text)), answers = [];
+    while (answers.length < texts.length && !stop()) {
+      const left = tokens.slice(answers.length);
+      const batch = left.slice(0, Math.max(1, Math.floor(BATCH / left[0].length)));
       this.last = this.last.catch(() => {}).then(() => this.batch(batch)); // one at a time
       answers.push(...await this.last);
+      await new Promise((go) => setTimeout(go));
     }
     return answers;
   }
 
-  async batch(texts) {
-    const tokens = texts.map((text) => this.pieces.tokens(text));
+  async batch(tokens) {
     const length = Math.max(...tokens.map((ids) => ids.length));
-    const ids = new Int32Array(texts.length * length), mask = new Int32Array(ids.length);
+    const ids = new Int32Array(tokens.length * length), mask = new Int32Array(ids.length);
     tokens.forEach((row, i) => {
       ids.set(row, i * length);
       mask.fill(1, i * length, i * length + row.length);
     });
-    const tensor = (data) => new this.runtime.Tensor("int32", data, [texts.length, length]);
+    const tensor = (data) => new this.runtime.Tensor("int32", data, [tokens.length, length]);
     const {probabilities} = await this.session.run({ids: tensor(ids), mask: tensor(mask)});
-    return texts.map((_, i) => probabilities.data[2 * i + 1]);
+    return tokens.map((_, i) => probabilities.data[2 * i + 1]);
   }
 
   // What each word adds to the logit of praise: what the text loses when it is left out. Fewer
