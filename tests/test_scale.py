@@ -130,7 +130,7 @@ def test_what_is_wrong_with_a_file_is_told_and_stops_nobody(given, cluster, tmp_
     for name, says in (("b.csv", "no column 'text'"), ("c.csv", "empty"), ("d.parquet", "Parquet"),
                        ("e.jsonl", "row 1"), ("f.jsonl", ""), ("g.jsonl", "")):  # fmt: skip
         assert says in errors[name], errors[name]
-    told = pd.read_csv(tmp_path / "out/told.csv").fillna("").set_index("file").error
+    told = pd.read_csv(tmp_path / "out/told.csv", keep_default_na=False).set_index("file").error
     assert told.to_dict() == errors.to_dict()
 
 

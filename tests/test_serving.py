@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -47,6 +48,12 @@ def ask(address, texts, **more):
     return httpx.post(f"{address}/predict", json={"texts": texts}, timeout=30, **more)
 
 
+def finished(work):
+    """What a coroutine answers; the main thread may have a loop of Playwright's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
 def long(answer):
     """How probable "long" is, of each text."""
     return [p["long"] for p in answer.json()["probabilities"]]
@@ -75,7 +82,7 @@ def test_two_hundred_at_once_get_their_own_answers():
                 asked = [{"texts": ["a" * (i % 100), "b" * 7]} for i in range(600)]
                 return await asyncio.gather(*(client.post("/predict", json=a) for a in asked))
 
-        answers = asyncio.run(everybody())
+        answers = finished(everybody())
     assert {a.status_code for a in answers} == {200}
     assert [long(a) for a in answers] == [[i % 100 / 100, 0.07] for i in range(600)]
     assert sum(classifier.batches) == 1200 and max(classifier.batches) <= serving.TOGETHER
@@ -112,7 +119,7 @@ def test_rows_are_cut_off_for_whoever_is_gone():
         await batcher.answer([(["a"] * n, answer) for n, answer in enumerate(answers, 1)])
         return answers[0].result().tolist(), answers[2].result().tolist()
 
-    assert asyncio.run(three()) == ([0], [3, 4, 5])
+    assert finished(three()) == ([0], [3, 4, 5])
 
 
 def test_more_than_can_wait_is_turned_away_and_asked_to_come_again(monkeypatch):
