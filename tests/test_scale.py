@@ -35,7 +35,7 @@ def given(tmp_path_factory):
 
 def answered(out):
     """All answers, by the ids of their rows."""
-    return pd.concat([pd.read_parquet(path) for path in sorted(out.rglob("*.parquet"))])
+    return pd.concat([pd.read_parquet(path) for path in sorted(out.rglob("[!.]*.parquet"))])
 
 
 def whole(given, out):
@@ -60,10 +60,10 @@ def test_every_row_has_its_answer_and_a_second_call_has_nothing_to_do(given, clu
     table = scale.score_folder(*where(given, tmp_path), address=cluster.address, verbose=False)
     whole(given, tmp_path)
     assert len(table) == FILES and (table.rows == ROWS).all() and (table.error == "").all()
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("[!.]*.parquet")}
     again = scale.score_folder(*where(given, tmp_path), address=cluster.address, verbose=False)
     assert len(again) == 0
-    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("[!.]*.parquet")}
 
 
 def where(given, out):
@@ -73,10 +73,10 @@ def where(given, out):
 
 def test_a_machine_that_dies_costs_no_row_and_doubles_none(given, cluster, tmp_path):
     def die():
-        while len([*tmp_path.rglob("*.parquet")]) < 3:
+        while len([*tmp_path.rglob("[!.]*.parquet")]) < 3:
             time.sleep(0.02)
         cluster.remove_node(cluster.machines.pop(), allow_graceful=False)
-        left.append(FILES - len([*tmp_path.rglob("*.parquet")]))
+        left.append(FILES - len([*tmp_path.rglob("[!.]*.parquet")]))
 
     left, killer = [], threading.Thread(target=die)
     killer.start()
@@ -103,7 +103,7 @@ def run(given, out, cluster):
 def test_a_program_that_is_killed_and_started_again_does_what_is_left(given, cluster, tmp_path):
     for answers in (1, 15, 40):
         program = run(given, tmp_path, cluster)
-        while len([*tmp_path.rglob("*.parquet")]) < answers and program.poll() is None:
+        while len([*tmp_path.rglob("[!.]*.parquet")]) < answers and program.poll() is None:
             time.sleep(0.01)
         program.kill()
         program.wait()
