@@ -25,6 +25,7 @@ from .fitting import is_general, keep_figures, near_key
 from .ladder import GENERAL, bert_class, check_model_place
 from .ladder import load_classifier, partial_folder
 from .languages import unpacked
+from .pieces import WORDS
 from .reviews import SOURCES, load_chinese_reviews, load_reviews
 from .reviews import rating_certainty, split_reviews
 from .runtime import SCORER, for_scoring
@@ -150,9 +151,6 @@ def in_own_process(work, *given):
         raise error
 
 # %% ../nbs/a21-general.ipynb #a21g0016
-WORDS = "embeddings.word_embeddings.weight"
-
-
 def with_all_words(files):
     "The files of a saved classifier, with all word vectors of its encoder."
     folder, config = unpacked(), json.loads(files["config.json"])

@@ -30,12 +30,12 @@ PENALTY = 10.0
 
 def telling_terms(
     classifier: TfidfClassifier,  # of two classes
-    texts: list,
+    texts: int,  # how many it has learned from
     most: int = TERMS,
 ) -> list:  # of str, sorted
-    "The terms that move the answers on `texts` most."
+    "The terms that move the answers on those texts most."
     vectorizer = classifier.vectorizer_
-    documents = (vectorizer.transform(texts) > 0).sum(axis=0).A1
+    documents = np.rint((1 + texts) * np.exp(1 - vectorizer.idf_) - 1)  # that have each
     moved = abs(classifier.model_.coef_[0]) * vectorizer.idf_ * np.sqrt(documents)
     terms = vectorizer.get_feature_names_out()
     return sorted(terms[np.argsort(-moved, kind="stable")[:most]].tolist())
@@ -48,13 +48,18 @@ def words_classifier(
 ) -> TfidfClassifier:
     "A classifier by few terms: those that would move the answers of many most."
     whole = TfidfClassifier(C=PENALTY).fit(texts, labels)
-    terms = telling_terms(whole, texts, most)
+    terms = telling_terms(whole, len(texts), most)
     small = TfidfClassifier(C=PENALTY)
     small.vectorizer_ = term_vectorizer().set_params(vocabulary=terms)
     counted = small.vectorizer_.fit_transform(texts)
     small.model_ = LogisticRegression(C=PENALTY, max_iter=1000).fit(counted, labels)
     small.classes_ = small.model_.classes_
     return small
+
+# %% ../nbs/a22-live.ipynb #a22g00jx
+def as_json(told):
+    "As short as JSON gets."
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
 
 # %% ../nbs/a22-live.ipynb #a22g0010
 def words_file(
@@ -69,7 +74,7 @@ def words_file(
     told = {"terms": terms, "idf": rounded(classifier.vectorizer_.idf_),
             "weights": rounded(classifier.model_.coef_[0]),
             "intercept": classifier.model_.intercept_[0]}  # fmt: skip
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    return as_json(told)
 
 # %% ../nbs/a22-live.ipynb #a22g0013
 def cut_scorer(
@@ -119,7 +124,7 @@ def pieces_file(
     told = {"pieces": pieces, "scores": np.round(scores, 4).tolist(), "marks": marks,
             "characters": character_map(scorer.tokenizer),
             "longest": scorer.max_length}  # fmt: skip
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    return as_json(told)
 
 # %% ../nbs/a22-live.ipynb #a22g0018
 def live_files(

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from .checks import number, whole_number
 from .exercises import Exercise
-from .files import put_back, saved_note
+from .files import put_back, put_file, saved_note
 from .formats import READABLE
 from .ladder import load_classifier
 from .scoring import Scored
@@ -109,7 +109,6 @@ def connected(
 ):
     "Ray, connected to a cluster in the block; one that runs already stays."
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would ask the network
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray.widgets").setLevel(logging.ERROR)  # of what notebooks lack
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -135,7 +134,7 @@ def one_for_all(out, made_by):
     path, text = out / "made_by.json", json.dumps(made_by)
     out.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
-        path.write_text(text, encoding="utf-8")
+        put_file(path, lambda ready: ready.write_text(text, encoding="utf-8"))
     elif path.read_text(encoding="utf-8") != text:
         raise ValueError(
             f"{out} holds answers of another model or column: choose another folder"

@@ -35,6 +35,7 @@ from starlette.routing import Route
 from . import __version__
 from .checks import check_texts
 from .files import handling
+from .pieces import unknown_ids
 
 # %% ../nbs/a23-serving.ipynb #a23g0007
 TOGETHER = 256  # texts scored at a time, unless one request has more
@@ -185,8 +186,7 @@ def unread_of(classifier, texts):
     "The share of the tokens of each text that a classifier's encoder does not know."
     if not hasattr(classifier, "tokenize"):
         return np.zeros(len(texts))
-    known = classifier.tokenizer.token_to_id
-    unknown = [i for i in map(known, ("[UNK]", "<unk>")) if i is not None]
+    unknown = unknown_ids(classifier.tokenizer)
     inner = [ids[1:-1] for ids in classifier.tokenize(texts)]
     return np.array(
         [np.isin(ids, unknown).mean() if len(ids) else 0.0 for ids in inner]
@@ -329,7 +329,7 @@ HERE = ["localhost", "127.0.0.1", "[::1]"]
 def application(
     classifier,  # trained
     name: str = "classifier",
-    hosts: tuple = (*HERE,),  # names by which it may be asked; "*": any
+    hosts: list = HERE,  # names by which it may be asked; "*": any
 ) -> Starlette:
     "The server's program, in the form of ASGI."
     service = Service(classifier, name)
@@ -345,7 +345,7 @@ def application(
         Route("/health", service.health), Route("/metrics", service.counted),
         Route("/openapi.json", service.openapi), Route("/", service.front),
     ]  # fmt: skip
-    known = Middleware(TrustedHostMiddleware, allowed_hosts=[*hosts])
+    known = Middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     wrong = {HTTPException: service.refused}
     return Starlette(
         routes=routes, middleware=[known], exception_handlers=wrong, lifespan=alive
@@ -401,10 +401,9 @@ def serve(
     say=print,  # is told where it is
 ):
     "Serve a classifier until Ctrl-C or `kill`."
-    local = host in ("127.0.0.1", "localhost", "::1")
-    app = application(classifier, name, HERE if local else ["*"])
+    shown = f"[{host}]" if ":" in host else host
+    app = application(classifier, name, HERE if shown in HERE else ["*"])
     with listening(host, port) as door:
-        shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{door.getsockname()[1]}/"
         say(f"{name} answers at {address} (Ctrl-C stops it)")
         served(app).run(sockets=[door])

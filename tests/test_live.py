@@ -1,5 +1,6 @@
 """The box in which a reader types a review: in a real browser, it answers as Python does."""
 
+import contextlib
 import json
 import re
 import sys
@@ -66,28 +67,42 @@ def scorer(texts):
     return OnnxClassifier(live.cut_scorer(whole, texts[:400]))
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory, by_words, scorer):
-    """A site of one page, with the box and its files."""
-    folder, made = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("made")
-    (folder / "site_libs").mkdir()
-    (folder / "index.html").write_text(PAGE)
-    (made / "words.json").write_bytes(live.words_file(by_words))
-    (made / "scorer.onnx").write_bytes(scorer.data)
-    (made / "pieces.json").write_bytes(live.pieces_file(scorer.data))
+def built(folder, files):
+    """A site of one page in `folder`, with the box and its files: name -> bytes."""
+    made, site = folder / "made", folder / "site"
+    made.mkdir()
+    (site / "site_libs").mkdir(parents=True)
+    (site / "index.html").write_text(PAGE)
+    for name, data in files.items():
+        (made / name).write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(site_live, "made_files", lambda root: made)
-        site_live.bring_live(folder, ROOT)
-    return folder
+        site_live.bring_live(site, ROOT)
+    return site
+
+
+@contextlib.contextmanager
+def served(site):
+    """A server of a site."""
+    with server(site, port=0) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield serving
+        serving.shutdown()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory, by_words, scorer):
+    """A site of one page, with the box and both models."""
+    pieces = live.pieces_file(scorer.data)
+    files = {"words.json": live.words_file(by_words), "scorer.onnx": scorer.data}
+    return built(tmp_path_factory.mktemp("site"), files | {"pieces.json": pieces})
 
 
 @pytest.fixture
 def running(site):
     """A server of that site, which a test may stop."""
-    with server(site, port=0) as serving:
-        threading.Thread(target=serving.serve_forever, daemon=True).start()
+    with served(site) as serving:
         yield serving
-        serving.shutdown()
 
 
 @pytest.fixture
@@ -103,6 +118,9 @@ def page(browser, running):
     assert wrong == []
 
 
+ENCODED = ".live-answer:nth-child(3) mark"  # a word that the encoder's answer colours
+
+
 def in_page(page, program, given=None):
     """What a program with our modules answers in the page."""
     opening = "const {Words} = await import('/site_libs/live/words.js');"
@@ -112,10 +130,14 @@ def in_page(page, program, given=None):
     return page.evaluate(f"async (given) => {{ {opening} {program} }}", given)
 
 
+BY_WORDS = """
+const words = new Words(await json('live/words.json'));
+return given.map((text) => words.read(text));
+"""
+
+
 def test_words_answer_in_the_page_as_in_python(page, by_words, texts):
-    program = "const words = new Words(await json('live/words.json'));"
-    program += "return given.map((text) => words.read(text));"
-    said = in_page(page, program, texts)
+    said = in_page(page, BY_WORDS, texts)
     wanted = by_words.predict_proba(texts)[:, 1]
     assert np.allclose([s["positive"] for s in said], wanted, atol=0.01)
     assert len({*np.round(wanted, 2)}) > 50
@@ -124,9 +146,7 @@ def test_words_answer_in_the_page_as_in_python(page, by_words, texts):
 
 
 def test_what_the_words_add_is_what_moved_the_answer(page, by_words, texts):
-    program = "const words = new Words(await json('live/words.json'));"
-    program += "return given.map((text) => words.read(text));"
-    for s in in_page(page, program, texts):
+    for s in in_page(page, BY_WORDS, texts):
         effects = sum(part["effect"] for part in s["parts"])
         logit = np.log(s["positive"] / (1 - s["positive"]))
         assert effects + by_words.model_.intercept_[0] == pytest.approx(logit, abs=1e-6)
@@ -191,7 +211,7 @@ def test_the_encoder_comes_on_a_click_and_stays_when_the_network_is_cut(page, ru
     button = page.get_by_role("button")
     assert "MB, fetched once" in button.inner_text()
     button.click()
-    page.wait_for_selector(".live-answer:nth-child(3) mark")
+    page.wait_for_selector(ENCODED)
     assert len(large(asked)) == 4
     mine, count = f"http://127.0.0.1:{running.server_port}/", len(asked)
     assert all(address.startswith((mine, f"blob:{mine}")) for address in asked)
@@ -206,13 +226,13 @@ def test_the_encoder_comes_on_a_click_and_stays_when_the_network_is_cut(page, ru
 
 def test_the_next_visit_fetches_no_large_file_again(page):
     page.get_by_role("button").click()
-    page.wait_for_selector(".live-answer:nth-child(3) mark")
+    page.wait_for_selector(ENCODED)
     page.reload()
     page.wait_for_selector(".live-text mark")
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.get_by_role("button").click()
-    page.wait_for_selector(".live-answer:nth-child(3) mark")
+    page.wait_for_selector(ENCODED)
     assert large(asked) == []
 
 
@@ -221,19 +241,9 @@ def test_what_is_typed_is_shown_and_never_run(page):
     assert page.title() == "box" and page.locator(".live-review img").count() == 0
 
 
-def test_what_came_broken_is_not_kept(page):
-    page.route("**/live/pieces-*", lambda route: route.fulfill(body="sign in to the hotel"))
-    page.get_by_role("button").click()
-    again = page.get_by_role("button", name="cannot be fetched just now: try again")
-    again.wait_for()
-    page.unroute("**/live/pieces-*")
-    again.click()
-    page.wait_for_selector(".live-answer:nth-child(3) mark")
-
-
 def test_of_a_long_text_it_says_which_words_are_coloured(page):
     page.get_by_role("button").click()
-    page.wait_for_selector(".live-answer:nth-child(3) mark")
+    page.wait_for_selector(ENCODED)
     page.locator("textarea").fill("good and bad " * 30)
     page.locator("small", has_text="the first 60 are coloured").wait_for()
 
@@ -248,34 +258,32 @@ def test_the_box_says_what_it_does_not_know(page):
     page.wait_for_function("(e) => /nothing typed/.test(e.textContent)", arg=said.element_handle())
 
 
-def test_an_encoder_that_cannot_be_fetched_is_named_and_asked_for_again(page):
-    page.route("**/live/scorer-*", lambda route: route.abort())
+@pytest.mark.parametrize(
+    ("file", "fails"),
+    [
+        ("scorer", lambda route: route.abort()),
+        ("pieces", lambda route: route.fulfill(body="sign in to the hotel")),
+    ],
+)
+def test_what_cannot_be_fetched_or_came_broken_is_named_and_asked_for_again(page, file, fails):
+    page.route(f"**/live/{file}-*", fails)
     page.get_by_role("button").click()
     again = page.get_by_role("button", name="cannot be fetched just now: try again")
     again.wait_for()
-    page.unroute("**/live/scorer-*")
+    page.unroute(f"**/live/{file}-*")
     again.click()
-    page.wait_for_selector(".live-answer:nth-child(3) mark")
+    page.wait_for_selector(ENCODED)
 
 
 def test_without_a_trained_model_words_alone_answer(tmp_path, by_words, browser):
-    made, site = tmp_path / "made", tmp_path / "site"
-    made.mkdir()
-    (site / "site_libs").mkdir(parents=True)
-    (site / "index.html").write_text(PAGE)
-    (made / "words.json").write_bytes(live.words_file(by_words))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(site_live, "made_files", lambda root: made)
-        site_live.bring_live(site, ROOT)
+    site = built(tmp_path, {"words.json": live.words_file(by_words)})
     assert json.loads((site / "live/files.json").read_text()) == {}
-    with server(site, port=0) as serving:
-        threading.Thread(target=serving.serve_forever, daemon=True).start()
+    with served(site) as serving:
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{serving.server_port}/index.html")
         page.wait_for_selector(".live-text mark")
         assert not page.get_by_role("button").is_visible()
         page.close()
-        serving.shutdown()
 
 
 def test_without_scripts_the_box_is_empty(browser, running):

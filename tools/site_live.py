@@ -27,8 +27,9 @@ def bring_live(site, root):
     for page in site.glob("*.html"):
         text = page.read_text(encoding="utf-8")
         found = [kind for kind in PROGRAMS if f'class="live-{kind}"' in text]
-        scripts = "".join(SCRIPT.format(PROGRAMS[kind]) for kind in found)
-        page.write_text(text.replace("</head>", f"{scripts}</head>", 1), encoding="utf-8")
+        if found:
+            scripts = "".join(SCRIPT.format(PROGRAMS[kind]) for kind in found)
+            page.write_text(text.replace("</head>", f"{scripts}</head>", 1), encoding="utf-8")
         used |= {*found}
     if used:
         shutil.copytree(PARTS, site / "site_libs" / "live")

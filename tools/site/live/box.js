@@ -2,6 +2,7 @@
 // its words, and on a click by the fine-tuned encoder, whose files are fetched only then. Each
 // `<div class="live-review">` of a page becomes one; without scripts it stays empty.
 
+import {make} from "./make.js";
 import {Words} from "./words.js";
 
 const EXAMPLE = "I would not hesitate to buy it again.";
@@ -9,11 +10,6 @@ const MOST = 2000; // characters of a review
 const COLORED = 60; // words at most that the encoder is asked about, one by one
 const PAUSE = 350; // milliseconds without a key before the encoder answers
 
-const make = (kind, properties = {}, ...inside) => {
-  const element = Object.assign(document.createElement(kind), properties);
-  element.append(...inside);
-  return element;
-};
 const json = async (url) => {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${url}: ${response.status}`);

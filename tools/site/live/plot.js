@@ -1,17 +1,13 @@
 // Little plots that a slider moves: a frame with ticks, lines and points, as SVG.
 
+import {make} from "./make.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 460, HEIGHT = 260, LEFT = 52, BOTTOM = 40, GAP = 12;
 
 const draw = (kind, attributes, ...inside) => {
   const element = document.createElementNS(SVG, kind);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...inside);
-  return element;
-};
-
-export const make = (kind, properties = {}, ...inside) => {
-  const element = Object.assign(document.createElement(kind), properties);
   element.append(...inside);
   return element;
 };
